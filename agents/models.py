@@ -1,0 +1,155 @@
+"""Who calls and who decides: users, owners (the tenants), members with their roles, agents with their keys."""
+
+import secrets
+import uuid
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Self
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.db import models
+from django.db.models.functions import Lower
+
+INVITE_LIFETIME = timedelta(minutes=30)
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users whose login is an e-mail address; addresses differ by more than upper and lower case."""
+
+    def create_user(self, email: str, password: str | None = None, **extra: Any) -> "User":
+        user = self.model(email=email.strip().lower(), **extra)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **extra: Any) -> "User":
+        return self.create_user(email, password, is_staff=True, is_superuser=True, **extra)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email__iexact=username or "")
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person who signs in. What the person may do is said by `Member`; `is_staff` opens /admin."""
+
+    email = models.EmailField(unique=True)
+    name = models.CharField(max_length=200, blank=True)
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    date_joined = models.DateTimeField(auto_now_add=True)
+
+    USERNAME_FIELD = "email"
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_lower_unique")]
+
+    def __str__(self) -> str:
+        return self.email
+
+
+class Owner(models.Model):
+    """The account (tenant) whose agents, connections, approvals and audit rows these are; `owner_id` on the wire."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200, unique=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    ADMIN = "admin", "Admin"
+    APPROVER = "approver", "Approver"
+    AUDITOR = "auditor", "Auditor"
+
+
+class Member(models.Model):
+    """A user's place with an owner."""
+
+    owner = models.ForeignKey(Owner, models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["owner", "user"], name="member_owner_user_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+    @property
+    def may_decide(self) -> bool:
+        """Whether this role approves and denies; an auditor only reads."""
+        return self.role in {Role.ADMIN, Role.APPROVER}
+
+
+def new_agent_id() -> str:
+    return f"agt_{secrets.token_hex(12)}"
+
+
+class AgentStatus(models.TextChoices):
+    PENDING = "pending", "Pending"
+    ACTIVE = "active", "Active"
+    SUSPENDED = "suspended", "Suspended"
+    REVOKED = "revoked", "Revoked"
+
+
+class AgentQuerySet(models.QuerySet["Agent"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
+
+
+class Agent(models.Model):
+    """A calling program. It holds a private key; we hold only its public half."""
+
+    id = models.CharField(primary_key=True, max_length=40, default=new_agent_id, editable=False)
+    owner = models.ForeignKey(Owner, models.CASCADE, related_name="agents")
+    name = models.CharField(max_length=200)
+    status = models.CharField(max_length=20, choices=AgentStatus.choices, default=AgentStatus.PENDING)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[AgentQuerySet] = AgentQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "name"], name="agent_owner_name_unique"),
+            models.CheckConstraint(condition=models.Q(status__in=AgentStatus.values), name="agent_status_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+
+class AgentKey(models.Model):
+    """An RS256 public key of an agent. Two may be active while one takes over from the other."""
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="keys")
+    public_key_pem = models.TextField()
+    thumbprint = models.CharField(max_length=43, help_text="RFC 7638, SHA-256, base64url")
+    created_at = models.DateTimeField(auto_now_add=True)
+    retired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["agent", "thumbprint"], name="agentkey_thumbprint_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id} {self.thumbprint}"
+
+
+class Invite(models.Model):
+    """A one-time secret (`bsec_…`) with which an agent that made its own key pair hands in the public half."""
+
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="invites")
+    secret_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the secret itself is not kept")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"invite for {self.agent_id}"
+
+    def is_open(self, now: datetime) -> bool:
+        return self.used_at is None and now < self.expires_at

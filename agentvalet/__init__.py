@@ -1,0 +1,1 @@
+"""The composition root: settings, routes, processes. Business rules live in the apps."""

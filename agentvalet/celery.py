@@ -1,0 +1,14 @@
+"""The Celery app and its beat schedule."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
+
+app = Celery("agentvalet")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["approvals"])
+app.conf.beat_schedule = {
+    "sweep-approvals": {"task": "approvals.sweep", "schedule": 2.0, "options": {"expires": 10}},
+}

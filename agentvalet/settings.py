@@ -1,0 +1,268 @@
+"""Every setting, read once from the environment. `.env.example` documents each variable; a test holds them together.
+
+Two modes. `local` (the default) serves http://localhost only, and keeps its keys and its own PostgreSQL and Valkey
+under AGENTVALET_DATA. `production` takes everything from the environment and refuses to start half-configured.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import environ
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from agentvalet import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env(
+    AGENTVALET_MODE=(str, "local"),
+    AGENTVALET_DATA=(str, "var"),
+    AGENTVALET_PUBLIC_URL=(str, "http://localhost:8080"),
+    AGENTVALET_SECRET_KEY=(str, ""),
+    AGENTVALET_VAULT_KEYS=(str, ""),
+    AGENTVALET_SEAL_KEY=(str, ""),
+    AGENTVALET_AUDIT_KEY=(str, ""),
+    DATABASE_URL=(str, ""),
+    REDIS_URL=(str, ""),
+    AGENTVALET_PRIVATE_TARGETS=(list, []),
+    AGENTVALET_PROXY_HOPS=(int, 0),
+    AGENTVALET_APPROVAL_LIFETIME=(int, 600),
+    AGENTVALET_MAX_REQUEST_BYTES=(int, 1024 * 1024),
+    AGENTVALET_MAX_RESPONSE_BYTES=(int, 4 * 1024 * 1024),
+    AGENTVALET_DIRECT_TIMEOUT=(float, 12.0),
+    AGENTVALET_APPROVED_TIMEOUT=(float, 30.0),
+    AGENTVALET_CA_BUNDLE=(str, ""),
+    AGENTVALET_WEB_THREADS=(int, 8),
+    AGENTVALET_WORKER_THREADS=(int, 8),
+    AGENTVALET_LOG_LEVEL=(str, "INFO"),
+)
+
+MODE = env("AGENTVALET_MODE")
+if MODE not in {"local", "production"}:
+    raise ImproperlyConfigured(f"AGENTVALET_MODE is {MODE!r}: set it to 'local' or 'production'.")
+PRODUCTION = MODE == "production"
+
+DATA_DIR = (BASE_DIR / env("AGENTVALET_DATA")).resolve()
+KEYS_DIR = DATA_DIR / "keys"  # local mode only; made by agentvalet.keys at the first start
+
+
+def secret(name: str) -> str:
+    """The secret NAME from the environment, from the file NAME_FILE points to, or (local mode) from KEYS_DIR.
+
+    Local mode returns "" before the first start has made the key files, so that `manage.py check` and the type
+    checker can load the settings; whatever needs the key fails with a sentence of its own.
+    """
+    path = env.str(f"{name}_FILE", default="")
+    if path and not Path(path).is_file():
+        raise ImproperlyConfigured(f"{name}_FILE names {path}, which is not a file: mount it or unset the variable.")
+    if value := env.str(name, default="") or (Path(path).read_text().strip() if path else ""):
+        return value
+    if PRODUCTION:
+        raise ImproperlyConfigured(
+            f"{name} is not set: production mode needs it. `python manage.py make_keys` prints a fresh set."
+        )
+    kept = KEYS_DIR / name.removeprefix("AGENTVALET_").lower()
+    return kept.read_text().strip() if kept.is_file() else ""
+
+
+def required(name: str) -> str:
+    """NAME from the environment; in production it has to be there."""
+    value = str(env(name))
+    if PRODUCTION and not value:
+        raise ImproperlyConfigured(f"{name} is not set: production mode needs it (see .env.example).")
+    return value
+
+
+# --- Where people and agents reach us. Links, cookies and origins come from here, never from a Host header.
+PUBLIC_URL = env("AGENTVALET_PUBLIC_URL").rstrip("/")
+_public = urlsplit(PUBLIC_URL)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if _public.scheme not in {"http", "https"} or not _public.hostname or _public.path or _public.query:
+    raise ImproperlyConfigured(f"AGENTVALET_PUBLIC_URL is {PUBLIC_URL!r}: give scheme and host, as in https://valet.example.com.")
+if PRODUCTION and _public.scheme != "https":
+    raise ImproperlyConfigured("AGENTVALET_PUBLIC_URL must begin with https:// in production mode.")
+if not PRODUCTION and not _is_loopback(_public.hostname):
+    raise ImproperlyConfigured(
+        f"AGENTVALET_PUBLIC_URL names {_public.hostname}: local mode serves this machine only, set AGENTVALET_MODE=production."
+    )
+HTTPS = _public.scheme == "https"
+ALLOWED_HOSTS = [_public.hostname] if PRODUCTION else [_public.hostname, "localhost", "127.0.0.1"]
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+# --- Secrets
+SECRET_KEY = secret("AGENTVALET_SECRET_KEY")
+VAULT_KEYS = secret("AGENTVALET_VAULT_KEYS")  # "id:base64,id:base64", the first one seals
+SEAL_KEY = secret("AGENTVALET_SEAL_KEY")  # base64, 32 bytes: HMAC over decisions
+AUDIT_KEY = secret("AGENTVALET_AUDIT_KEY")  # base64, 32 bytes: Ed25519 seed that signs audit checkpoints
+
+# --- Apps
+INSTALLED_APPS = [
+    "agentvalet",
+    "approvals",
+    "notifications",
+    "platforms",
+    "agents",
+    "audit",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "django_htmx",
+    "csp",
+]
+MIDDLEWARE = [
+    "agentvalet.middleware.RequestId",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "agents.middleware.SignInRequired",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "agentvalet.urls"
+WSGI_APPLICATION = "agentvalet.wsgi.application"
+APPEND_SLASH = False  # a redirect drops the body of a POST, and clients do not follow it
+AUTH_USER_MODEL = "agents.User"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "approvals"
+LOGOUT_REDIRECT_URL = "sign-in"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- State. Without DATABASE_URL and REDIS_URL: the embedded servers that `manage.py up` starts.
+DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or embedded.database_url(DATA_DIR))}
+DATABASES["default"] |= {
+    "CONN_MAX_AGE": 0,  # the pool keeps the connections
+    "OPTIONS": DATABASES["default"].get("OPTIONS", {})
+    | {
+        "pool": {"min_size": 1, "max_size": 20, "timeout": 10},
+        "server_side_binding": True,
+        "prepare_threshold": 1,
+    },
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = required("REDIS_URL") or embedded.redis_url(DATA_DIR)
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# --- Work. The truth is in PostgreSQL: a message only wakes a worker, a sweep collects what a lost one left behind.
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60, "socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_TASK_PUBLISH_RETRY = False  # nobody waits for a broker: the sweep sends again
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+
+# --- Pages
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"}}
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
+
+# --- What a browser may do with our pages
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "manifest-src": [SELF],
+        "worker-src": [SELF],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+        "base-uri": [NONE],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "agentvalet_session"
+CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "agentvalet_csrf"
+SESSION_COOKIE_AGE = 7 * 24 * 3600
+CSRF_FAILURE_VIEW = "agentvalet.errors.csrf_failure"
+
+# --- The agent API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["agents.authentication.AssertionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["agentvalet.api.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "agentvalet.api.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AgentValet agent API",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# --- The product's own limits (seconds, bytes)
+APPROVAL_LIFETIME = env("AGENTVALET_APPROVAL_LIFETIME")
+MAX_REQUEST_BYTES = env("AGENTVALET_MAX_REQUEST_BYTES")
+MAX_RESPONSE_BYTES = env("AGENTVALET_MAX_RESPONSE_BYTES")
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+DIRECT_TIMEOUT = env("AGENTVALET_DIRECT_TIMEOUT")  # clients give up at 15 s
+APPROVED_TIMEOUT = env("AGENTVALET_APPROVED_TIMEOUT")
+PRIVATE_TARGETS = env("AGENTVALET_PRIVATE_TARGETS")
+CA_BUNDLE = env("AGENTVALET_CA_BUNDLE")
+PROXY_HOPS = env("AGENTVALET_PROXY_HOPS")
+WEB_THREADS = env("AGENTVALET_WEB_THREADS")
+WORKER_THREADS = env("AGENTVALET_WORKER_THREADS")
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env("AGENTVALET_LOG_LEVEL")},
+    "loggers": {"django.server": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+}
