@@ -1,0 +1,74 @@
+"""The words of the record: what can happen, how it came out, who did it."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+JSON: TypeAlias = "str | int | float | bool | None | Sequence[JSON] | Mapping[str, JSON]"
+
+
+class Event(StrEnum):
+    """What happened, as `subject.verb`. A value is never changed or used again: stored rows keep it for ever."""
+
+    OWNER_CREATED = "owner.created"
+    OWNER_CHANGED = "owner.changed"
+
+    MEMBER_ADDED = "member.added"
+    MEMBER_ROLE_CHANGED = "member.role_changed"
+    MEMBER_REMOVED = "member.removed"
+    MEMBER_SIGNED_IN = "member.signed_in"
+    MEMBER_SIGNED_OUT = "member.signed_out"
+    MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
+
+    AGENT_CREATED = "agent.created"
+    AGENT_INVITED = "agent.invited"
+    AGENT_KEY_BOUND = "agent.key_bound"
+    AGENT_KEY_RETIRED = "agent.key_retired"
+    AGENT_ACTIVATED = "agent.activated"
+    AGENT_SUSPENDED = "agent.suspended"
+    AGENT_REACTIVATED = "agent.reactivated"
+    AGENT_DELETED = "agent.deleted"
+
+    PLATFORM_CONNECTED = "platform.connected"
+    PLATFORM_CHANGED = "platform.changed"
+    PLATFORM_DISCONNECTED = "platform.disconnected"
+
+    PERMISSION_GRANTED = "permission.granted"
+    PERMISSION_REVOKED = "permission.revoked"
+    PERMISSION_APPROVAL_TOGGLE_CHANGED = "permission.approval_toggle_changed"
+
+    # A call that needs nobody's approval. `sending` is the intent, committed just before the call.
+    ACTION_SENDING = "action.sending"
+    ACTION_ALLOWED = "action.allowed"
+    ACTION_DENIED = "action.denied"
+    ACTION_FAILED = "action.failed"
+
+    # A call that waits for a person. `sending` is the intent, committed just before the call.
+    APPROVAL_REQUESTED = "approval.requested"
+    APPROVAL_APPROVED = "approval.approved"
+    APPROVAL_DENIED = "approval.denied"
+    APPROVAL_EXPIRED = "approval.expired"
+    APPROVAL_SENDING = "approval.sending"
+    APPROVAL_EXECUTED = "approval.executed"
+    APPROVAL_FAILED = "approval.failed"
+    APPROVAL_OUTCOME_UNKNOWN = "approval.outcome_unknown"
+    APPROVAL_TAMPERED = "approval.tampered"
+
+
+class Result(StrEnum):
+    """How it came out, for the Result column and its filter."""
+
+    ALLOWED = "allowed"
+    DENIED = "denied"
+    PENDING = "pending"
+    ERROR = "error"
+    UNKNOWN = "unknown"  # sent, and nobody knows whether it arrived
+    INFO = "info"  # a change or a fact that nobody had to allow
+
+
+class Actor(NamedTuple):
+    """Who did it, as known at that moment."""
+
+    kind: str  # "agent" | "member" | "system"
+    id: str  # agt_…, the user's primary key, or the name of the process
+    label: str  # agent name or e-mail address
