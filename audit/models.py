@@ -1,6 +1,6 @@
 """The append-only record: its rows, the head of each owner's chain, signed checkpoints.
 
-Triggers (migration 0002) refuse what must not happen; the guards here say no earlier, with a Python traceback.
+Triggers (migration 0002) refuse what must not happen; the guards here say so earlier, at the line that tried.
 """
 
 import json
@@ -10,10 +10,10 @@ from uuid import UUID
 
 from django.db import models
 
-from audit.chain import LONG_TEXT, SHORT_TEXT
+from audit.recordable import LONG_TEXT, SHORT_TEXT
 
 
-class HistoryIsAppendOnly(RuntimeError):
+class AppendOnlyError(RuntimeError):
     """Raised where code would change the audit log, or write to it past record()."""
 
     def __init__(self) -> None:
@@ -25,19 +25,19 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         return self.filter(owner_id=owner_id)
 
     def create(self, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
     def bulk_create(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
     def bulk_update(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
     def update(self, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
     def delete(self) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
 
 class AuditEvent(models.Model):
@@ -86,20 +86,20 @@ class AuditEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.owner_id} #{self.seq} {self.event}"
 
+    def save(self, *args: Any, **kwargs: Any) -> Never:
+        raise AppendOnlyError
+
+    def delete(self, *args: Any, **kwargs: Any) -> Never:
+        raise AppendOnlyError
+
     @property
     def metadata(self) -> dict[str, Any]:
         """What the caller of record() added, out of the canonical text."""
         return dict(json.loads(self.canonical)["metadata"])
 
-    def save(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
-
-    def delete(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
-
 
 class ChainHead(models.Model):
-    """Where an owner's chain ends. record() locks this row, which makes the chain one line; it only moves forward."""
+    """Where an owner's chain ends. record() locks this row, which keeps the chain one line; it only moves forward."""
 
     owner_id = models.UUIDField(primary_key=True)
     seq = models.PositiveBigIntegerField()
@@ -109,10 +109,10 @@ class ChainHead(models.Model):
         return f"{self.owner_id} #{self.seq}"
 
     def save(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError
 
 
 class Checkpoint(models.Model):
@@ -132,4 +132,4 @@ class Checkpoint(models.Model):
         return f"{self.owner_id} checkpoint at #{self.seq}"
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
-        raise HistoryIsAppendOnly
+        raise AppendOnlyError

@@ -1,8 +1,8 @@
 """Triggers that hold the log append-only, for the owner of the tables too.
 
-Row triggers are ENABLE ALWAYS: even a superuser's session_replication_role does not get past them. TRUNCATE is left
-open to exactly that (tests empty their tables so); a role that is no superuser cannot set it. What passes everything
-is ALTER TABLE … DISABLE TRIGGER, and for that there are the hash chain and the signed checkpoints.
+Row triggers are ENABLE ALWAYS: even a superuser's session_replication_role does not get past them. TRUNCATE is
+left open to exactly that, which is how tests empty their tables; a role that is no superuser cannot set it. What
+passes everything is ALTER TABLE … DISABLE TRIGGER, and for that there are the chain and its signed checkpoints.
 """
 
 from typing import ClassVar
