@@ -65,6 +65,11 @@ class Role(models.TextChoices):
     AUDITOR = "auditor", "Auditor"
 
 
+class MemberQuerySet(models.QuerySet["Member"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
+
+
 class Member(models.Model):
     """A user's place with an owner."""
 
@@ -72,6 +77,8 @@ class Member(models.Model):
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=20, choices=Role.choices)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[MemberQuerySet] = MemberQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["owner", "user"], name="member_owner_user_unique")]
@@ -144,7 +151,7 @@ class Invite(models.Model):
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="invites")
     secret_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the secret itself is not kept")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
 

@@ -8,11 +8,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import django_stubs_ext
 import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from agentvalet import embedded
+
+django_stubs_ext.monkeypatch()  # ModelAdmin[…] is no generic at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -88,7 +91,9 @@ def _is_loopback(host: str) -> bool:
 
 
 if _public.scheme not in {"http", "https"} or not _public.hostname or _public.path or _public.query:
-    raise ImproperlyConfigured(f"AGENTVALET_PUBLIC_URL is {PUBLIC_URL!r}: give scheme and host, as in https://valet.example.com.")
+    raise ImproperlyConfigured(
+        f"AGENTVALET_PUBLIC_URL is {PUBLIC_URL!r}: give scheme and host, as in https://valet.example.com."
+    )
 if PRODUCTION and _public.scheme != "https":
     raise ImproperlyConfigured("AGENTVALET_PUBLIC_URL must begin with https:// in production mode.")
 if not PRODUCTION and not _is_loopback(_public.hostname):
@@ -126,7 +131,7 @@ INSTALLED_APPS = [
     "csp",
 ]
 MIDDLEWARE = [
-    "agentvalet.middleware.RequestId",
+    "agentvalet.middleware.Stamp",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",

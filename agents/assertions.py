@@ -1,0 +1,138 @@
+"""Reading the RS256 assertions that agents sign (RFC 7515, RFC 7519). Pure: no database, no clock of its own."""
+
+import binascii
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+MAX_TOKEN_LENGTH = 8 * 1024
+LEEWAY = 30  # seconds of clock skew, both ways
+MAX_LIFETIME = 300  # seconds; published clients sign for 60 or 300
+_RS256 = ["RS256"]
+
+
+class InvalidAssertion(ValueError):
+    """The token proves nothing. `code` names the check for logs; answers do not tell them apart."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class ExpiredAssertion(InvalidAssertion):
+    """Rightly signed, but not for this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What an assertion says. Nothing of it is true before `verify` has returned."""
+
+    agent_id: str
+    owner_id: str
+    issued_at: int
+    expires_at: int
+    session_id: str
+
+
+def _no_twice(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise InvalidAssertion("duplicate_claim")
+    return value
+
+
+def _segment(text: str) -> bytes:
+    """Decode one base64url segment, refusing every spelling but the canonical one (RFC 7515, section 2)."""
+    try:
+        data = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except (ValueError, binascii.Error) as error:
+        raise InvalidAssertion("not_base64url") from error
+    if urlsafe_b64encode(data).rstrip(b"=").decode() != text:
+        raise InvalidAssertion("not_canonical_base64url")
+    return data
+
+
+def _json_object(data: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_twice)
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InvalidAssertion("not_json") from error
+    if not isinstance(value, dict):
+        raise InvalidAssertion("not_an_object")
+    return value
+
+
+def _text(claims: dict[str, object], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value or len(value) > 128 or not value.isascii() or not value.isprintable():
+        raise InvalidAssertion(f"bad_{name}")
+    return value
+
+
+def _seconds(claims: dict[str, object], name: str) -> int:
+    value = claims.get(name)
+    if type(value) is not int or not 0 <= value < 2**40:  # a bool is no time, and neither is 1e9
+        raise InvalidAssertion(f"bad_{name}")
+    return value
+
+
+def read_claims(token: str) -> Claims:
+    """The unverified claims of a compact JWS: enough to look the key up.
+
+    Raises:
+        InvalidAssertion: not a compact RS256 JWS with the claims of an assertion.
+    """
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
+        raise InvalidAssertion("too_long")
+    parts = token.split(".")
+    if len(parts) != 3 or not all(parts):
+        raise InvalidAssertion("not_compact")
+    header, payload, _ = (_segment(part) for part in parts)
+    head = _json_object(header)
+    if head.get("alg") != "RS256":
+        raise InvalidAssertion("bad_alg")
+    if "crit" in head or "b64" in head:  # RFC 7515, section 4.1.11: extensions we do not know
+        raise InvalidAssertion("unknown_extension")
+    claims = _json_object(payload)
+    session_id = claims.get("session_id", "")
+    return Claims(
+        agent_id=_text(claims, "agent_id"),
+        owner_id=_text(claims, "owner_id"),
+        issued_at=_seconds(claims, "iat"),
+        expires_at=_seconds(claims, "exp"),
+        session_id=session_id if isinstance(session_id, str) else "",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _rsa_key(pem: str) -> RSAKey:
+    return RSAKey.import_key(pem)
+
+
+def verify(token: str, *, claims: Claims, public_keys_pem: Iterable[str], owner_id: str, now: float) -> None:
+    """Make sure that one of the agent's keys signed the token, for its owner and for this time (`now`: Unix seconds).
+
+    Raises:
+        InvalidAssertion: no key fits, or another owner is claimed.
+        ExpiredAssertion: the signature is right, the time is not.
+    """
+    for pem in public_keys_pem:
+        try:
+            jws.deserialize_compact(token, _rsa_key(pem), algorithms=_RS256)
+        except JoseError:
+            continue
+        break
+    else:
+        raise InvalidAssertion("bad_signature")
+    if claims.owner_id.lower() != owner_id:
+        raise InvalidAssertion("wrong_owner")
+    if claims.expires_at - claims.issued_at > MAX_LIFETIME + LEEWAY or claims.expires_at <= claims.issued_at:
+        raise ExpiredAssertion("lifetime_too_long")
+    if not claims.issued_at - LEEWAY <= now < claims.expires_at + LEEWAY:
+        raise ExpiredAssertion("token_expired")

@@ -1,0 +1,128 @@
+"""Signing in and out."""
+
+import logging
+from datetime import timedelta
+from math import ceil
+
+from django import forms
+from django.contrib.auth import authenticate, login, logout
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from agents.http import StampedRequest, stamped
+from agents.models import Member, User
+from agents.throttle import client_address, count_try, forget_tries
+from audit.events import Actor, Event, Result
+from audit.records import record
+
+logger = logging.getLogger(__name__)
+WRONG = "The e-mail address or the password is not right."
+
+
+class SignInForm(forms.Form):
+    email = forms.EmailField(max_length=254)
+    password = forms.CharField(max_length=4096, strip=False)
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    """E-mail and password; on success a fresh session (django.contrib.auth.login rotates it) and on to `next`."""
+    target = _next(request)
+    if request.user.is_authenticated and request.method != "POST":
+        return HttpResponseRedirect(target)
+    if request.method != "POST":
+        return _page(request, target)
+    form = SignInForm(request.POST)
+    email = str(form.data.get("email", ""))[:254]
+    now = stamped(request).now
+    wait = count_try(address=client_address(request), email=email, now=now)
+    if wait is not None:
+        return _too_many(request, target, email, wait)
+    user = authenticate(request, username=email, password=form.cleaned_data["password"]) if form.is_valid() else None
+    if not isinstance(user, User):
+        _record_failure(stamped(request), email)
+        return _page(request, target, email=email, error=WRONG)
+    with transaction.atomic():
+        login(request, user)
+        _record(stamped(request), Event.MEMBER_SIGNED_IN, user)
+    forget_tries(email=email, now=now)
+    return HttpResponseRedirect(target)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Ends the session, here and for every copy of its cookie."""
+    with transaction.atomic():
+        if isinstance(request.user, User):
+            _record(stamped(request), Event.MEMBER_SIGNED_OUT, request.user)
+        logout(request)
+    return redirect("sign-in")
+
+
+@require_safe
+@never_cache
+def admin_sign_in(request: HttpRequest) -> HttpResponse:
+    """/admin's own form would be a second way in, without the throttle: everybody comes through /sign-in."""
+    if request.user.is_authenticated:
+        return render(
+            request,
+            "errors/error.html",
+            {
+                "title": "The admin is for staff",
+                "sentence": "Go back to the approvals, or sign out and come back with a staff account.",
+                "may_sign_out": True,
+            },
+            status=403,
+        )
+    target = redirect("sign-in")
+    target["Location"] += "?next=/admin/"
+    return target
+
+
+def _page(request: HttpRequest, target: str, *, email: str = "", error: str = "", status: int = 200) -> HttpResponse:
+    return render(request, "agents/sign_in.html", {"next": target, "email": email, "error": error}, status=status)
+
+
+def _too_many(request: HttpRequest, target: str, email: str, wait: timedelta) -> HttpResponse:
+    minutes = max(1, ceil(wait.total_seconds() / 60))
+    sentence = f"Too many attempts, try again in {minutes} minute{'' if minutes == 1 else 's'}."
+    response = _page(request, target, email=email, error=sentence, status=429)
+    response["Retry-After"] = str(ceil(wait.total_seconds()))
+    return response
+
+
+def _next(request: HttpRequest) -> str:
+    """Where to go afterwards: a path of this site, or the front page."""
+    target = str(request.POST.get("next") or request.GET.get("next") or "")
+    ours = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=None)
+    return target if ours else "/"
+
+
+def _record_failure(request: StampedRequest, email: str) -> None:
+    user = User.objects.filter(email__iexact=email).first() if "\0" not in email else None
+    if user is None:
+        logger.info("sign-in failed for an unknown account from %s", client_address(request))
+        return
+    with transaction.atomic():
+        _record(request, Event.MEMBER_SIGN_IN_FAILED, user)
+
+
+def _record(request: StampedRequest, event: Event, user: User) -> None:
+    """An audit row with every owner the user belongs to."""
+    for member in Member.objects.filter(user=user).order_by("owner_id"):
+        record(
+            event=event,
+            result=Result.DENIED if event == Event.MEMBER_SIGN_IN_FAILED else Result.INFO,
+            owner_id=member.owner_id,
+            actor=Actor("member", str(user.pk), user.email),
+            now=request.now,
+            request_id=request.request_id,
+            metadata={"address": client_address(request)},
+        )

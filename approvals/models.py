@@ -1,0 +1,142 @@
+"""The approval row: what was asked, what was decided, what came of it."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar, Self
+
+from django.db import models
+from django.db.models import Q
+
+from agents.models import Agent, Owner
+
+
+class Decision(models.TextChoices):
+    PENDING = "pending", "Pending"
+    APPROVED = "approved", "Approved"
+    DENIED = "denied", "Denied"
+    EXPIRED = "expired", "Expired"
+
+
+class ApprovalQuerySet(models.QuerySet["ApprovalRequest"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
+
+    def for_agent(self, agent_id: str) -> Self:
+        return self.filter(agent_id=agent_id)
+
+    def pending(self, now: datetime) -> Self:
+        """What a person can still decide. A row past its time is not, even if the sweep has not come by yet."""
+        return self.filter(decision=Decision.PENDING, expires_at__gt=now)
+
+    def unclaimed(self) -> Self:
+        """Approved and not yet begun: the outbox that workers drain."""
+        return self.filter(decision=Decision.APPROVED, execution_started_at__isnull=True, executed_at__isnull=True)
+
+    def in_flight(self) -> Self:
+        """Begun and without an outcome."""
+        return self.filter(execution_started_at__isnull=False, executed_at__isnull=True)
+
+
+class ApprovalRequest(models.Model):
+    """One call that waits, or waited, for a person.
+
+    Two facts: `decision` goes from pending to exactly one of the others; `execution_started_at` and `executed_at` are
+    set once each. `form` holds the canonical bytes of the call (`approvals.binding`): what is shown, decided and sent
+    is read from them; the other columns about the call are copies to filter and search by.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(Owner, models.CASCADE, related_name="approvals")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="approvals")
+    agent_name = models.CharField(max_length=200)
+    request_id = models.UUIDField(help_text="The request that asked; the correlation id of its audit rows")
+    platform = models.CharField(max_length=63)
+    scope = models.CharField(max_length=128)
+    connection_id = models.UUIDField()
+    connection_label = models.CharField(max_length=200)
+    form = models.BinaryField(help_text="Canonical bytes of the call")
+    digest = models.CharField(max_length=64, help_text="SHA-256 of the form, hex")
+    reason = models.CharField(max_length=500, blank=True, help_text="The agent's own words")
+    requester_address = models.GenericIPAddressField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    decision = models.CharField(max_length=10, choices=Decision.choices, default=Decision.PENDING)
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by_id = models.CharField(max_length=64, blank=True, help_text="Member id; empty when nobody decided")
+    decided_by = models.CharField(max_length=254, blank=True)
+    decided_via = models.CharField(max_length=20, blank=True)
+    deny_reason = models.CharField(max_length=500, blank=True)
+    seal = models.BinaryField(null=True, blank=True, help_text="HMAC over the decision, with a key kept elsewhere")
+
+    execution_started_at = models.DateTimeField(null=True, blank=True)
+    executed_at = models.DateTimeField(null=True, blank=True)
+    result_status = models.PositiveSmallIntegerField(null=True, blank=True, help_text="The platform's HTTP status")
+    result_json = models.TextField(
+        null=True, blank=True, help_text="The platform's status and body, as the agent gets it"
+    )
+    execution_error = models.TextField(null=True, blank=True)
+
+    queue_version = models.BigIntegerField(help_text="The queue's version when this row last changed")
+
+    objects: ClassVar[ApprovalQuerySet] = ApprovalQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(decision__in=Decision.values), name="approval_decision_known"),
+            models.CheckConstraint(
+                condition=Q(decision=Decision.PENDING) ^ Q(decided_at__isnull=False),
+                name="approval_decided_has_time",
+            ),
+            models.CheckConstraint(
+                condition=~Q(decision=Decision.APPROVED) | Q(seal__isnull=False),
+                name="approval_approved_is_sealed",
+            ),
+            models.CheckConstraint(
+                condition=Q(execution_started_at__isnull=True, executed_at__isnull=True)
+                | Q(decision=Decision.APPROVED),
+                name="approval_only_approved_runs",
+            ),
+            models.CheckConstraint(
+                condition=Q(executed_at__isnull=True, result_json__isnull=True, execution_error__isnull=True)
+                | Q(executed_at__isnull=False, result_json__isnull=False, execution_error__isnull=True)
+                | Q(executed_at__isnull=False, result_json__isnull=True, execution_error__isnull=False),
+                name="approval_one_outcome",
+            ),
+            models.CheckConstraint(
+                condition=Q(result_json__isnull=True) | Q(execution_started_at__isnull=False),
+                name="approval_result_was_started",
+            ),
+            # Identical pending calls share one card.
+            models.UniqueConstraint(
+                fields=["agent", "digest"],
+                condition=Q(decision=Decision.PENDING),
+                name="approval_one_pending_twin",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["owner", "created_at"], condition=Q(decision="pending"), name="approval_queue"),
+            models.Index(fields=["expires_at"], condition=Q(decision="pending"), name="approval_due"),
+            models.Index(
+                fields=["decided_at"],
+                condition=Q(decision="approved", executed_at__isnull=True),
+                name="approval_unfinished",
+            ),
+            models.Index(fields=["owner", "-created_at"], name="approval_history"),
+            models.Index(fields=["agent", "-executed_at"], name="approval_agent_recent"),
+            models.Index(fields=["owner", "queue_version"], name="approval_changes"),
+            models.Index(fields=["request_id"], name="approval_request_id"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class Queue(models.Model):
+    """A counter per owner that moves with every change on `/approvals`: the page asks for this one row."""
+
+    owner = models.OneToOneField(Owner, models.CASCADE, primary_key=True, related_name="queue")
+    version = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.owner_id} at {self.version}"

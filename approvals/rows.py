@@ -1,0 +1,68 @@
+"""What every change of an approval row is made of: the lock, the version, the audit row.
+
+Locks are taken in one order everywhere: approval row, then the owner's queue, then (in `audit.records`) the chain head.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+
+from agents.models import Owner
+from approvals.models import ApprovalRequest
+from audit.events import JSON, Actor, Event, Result
+from audit.records import record
+
+SYSTEM = Actor("system", "worker", "AgentValet")
+
+
+def locked(approval_id: UUID, owner: Owner | None = None) -> ApprovalRequest:
+    """The row, locked until the end of the caller's transaction. Raises ApprovalRequest.DoesNotExist."""
+    rows = ApprovalRequest.objects.all() if owner is None else ApprovalRequest.objects.for_owner(owner)
+    return rows.select_for_update(of=("self",), no_key=True).get(pk=approval_id)
+
+
+def next_version(owner_id: UUID) -> int:
+    """Move the owner's queue on by one, and hold it until the caller's transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO approvals_queue (owner_id, version) VALUES (%s, 1)"
+            " ON CONFLICT (owner_id) DO UPDATE SET version = approvals_queue.version + 1 RETURNING version",
+            [owner_id],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def save_changes(approval: ApprovalRequest, *fields: str) -> None:
+    """Write the changed columns and move the owner's queue on. The caller holds the row's lock."""
+    approval.queue_version = next_version(approval.owner_id)
+    approval.save(update_fields=[*fields, "queue_version"])
+
+
+def record_change(
+    approval: ApprovalRequest,
+    event: Event,
+    result: Result,
+    *,
+    actor: Actor,
+    now: datetime,
+    reason: str = "",
+    session_id: str = "",
+    metadata: dict[str, JSON] | None = None,
+) -> UUID:
+    return record(
+        event=event,
+        result=result,
+        owner_id=approval.owner_id,
+        actor=actor,
+        now=now,
+        request_id=approval.request_id,
+        approval_id=approval.pk,
+        agent_id=approval.agent_id,
+        agent_name=approval.agent_name,
+        platform=approval.platform,
+        action=approval.scope,
+        session_id=session_id,
+        reason=reason,
+        metadata={"digest": approval.digest, **(metadata or {})},
+    )

@@ -1,0 +1,162 @@
+"""From approved to done: the claim that commits the intent to send, and the one outcome. No network in here."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from approvals.binding import Form, Tampered, check_row, check_seal
+from approvals.envelope import meta, outcome
+from approvals.models import ApprovalRequest, Decision
+from approvals.rights import RightLost, current_coverage
+from approvals.rows import SYSTEM, locked, next_version, record_change, save_changes
+from audit.events import Event, Result
+from platforms.client import PlatformResponse
+from platforms.coverage import Coverage
+
+OUTCOME_UNKNOWN = (
+    "outcome unknown: the call was begun and its answer was lost. It will not be sent again; check on the platform."
+)
+
+
+class NotRunnable(Exception):
+    """Somebody else runs or ran it, or it was never approved. Nothing is to be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to send one call, once. It exists only after its intent has been committed."""
+
+    approval: ApprovalRequest
+    form: Form
+    coverage: Coverage
+
+
+def lease() -> timedelta:
+    """How long a begun call may go without an outcome before it counts as unknown."""
+    return timedelta(seconds=settings.APPROVED_TIMEOUT + 30)
+
+
+def claim(*, approval_id: UUID, now: datetime) -> Claim:
+    """Commit the intent to send, after everything the call rests on has been read again.
+
+    A row that fails a check is finished here with its `execution_error`; nothing was or will be sent for it.
+
+    Raises:
+        NotRunnable: another worker has it, it has an outcome, or it is not approved.
+        Tampered: row or decision were changed behind our back.
+        RightLost: agent, grant, connection, credential or decider are no longer what they were, or it is too late.
+    """
+    refusal: Tampered | RightLost | None = None
+    with transaction.atomic(durable=True):
+        approval = locked(approval_id)
+        if (
+            approval.decision != Decision.APPROVED
+            or approval.execution_started_at is not None
+            or approval.executed_at is not None
+        ):
+            raise NotRunnable
+        try:
+            form = check_row(approval)
+            check_seal(approval)
+            coverage = current_coverage(approval=approval, form=form, now=now)
+        except Tampered as error:
+            refusal = error
+            _fail(approval, f"Refused: {error}. Nothing was sent.", now=now, event=Event.APPROVAL_TAMPERED)
+        except RightLost as error:
+            refusal = error
+            _fail(approval, f"{error} Nothing was sent.", now=now, reason=error.reason)
+        else:
+            approval.execution_started_at = now
+            save_changes(approval, "execution_started_at")
+            record_change(
+                approval,
+                Event.APPROVAL_SENDING,
+                Result.INFO,
+                actor=SYSTEM,
+                now=now,
+                metadata={"url": form.url},
+            )
+    if refusal is not None:
+        raise refusal
+    return Claim(approval=approval, form=form, coverage=coverage)
+
+
+def finish(*, approval_id: UUID, response: PlatformResponse, now: datetime) -> None:
+    """Record the platform's answer.
+
+    A row that counts as unknown by now keeps that outcome, which its agent may have read; the answer that came too
+    late is in the audit log.
+    """
+    with transaction.atomic(durable=True):
+        approval = locked(approval_id)
+        late = approval.executed_at is not None
+        version = next_version(approval.owner_id)
+        audit_id = record_change(
+            approval,
+            Event.APPROVAL_EXECUTED,
+            Result.ALLOWED if response.status < 400 else Result.ERROR,
+            actor=SYSTEM,
+            now=now,
+            metadata={"response_status": response.status, "late": late},
+        )
+        if late:
+            return
+        answer_meta = meta(
+            audit_id=audit_id, correlation_id=approval.request_id, upstream_status=response.status, now=now
+        )
+        approval.executed_at = now
+        approval.result_status = response.status
+        approval.result_json = outcome(response, answer_meta)
+        approval.queue_version = version
+        approval.save(update_fields=["executed_at", "result_status", "result_json", "queue_version"])
+
+
+def fail(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
+    """Record that the call has no answer. `error` is one sentence for people and agents, `reason` its code."""
+    with transaction.atomic(durable=True):
+        approval = locked(approval_id)
+        if approval.executed_at is None:
+            _fail(approval, error, now=now, reason=reason)
+
+
+def lose(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
+    """Record that the call may have reached the platform and its answer is lost; it is never sent again."""
+    with transaction.atomic(durable=True):
+        approval = locked(approval_id)
+        if approval.executed_at is None:
+            _fail(
+                approval,
+                error,
+                now=now,
+                event=Event.APPROVAL_OUTCOME_UNKNOWN,
+                result=Result.UNKNOWN,
+                reason=reason,
+            )
+
+
+def give_up_lost(*, now: datetime, limit: int = 500) -> int:
+    """End what was begun and never came back: its worker died. Returns how many rows."""
+    begun = ApprovalRequest.objects.in_flight().filter(execution_started_at__lte=now - lease())
+    lost = list(begun.values_list("pk", flat=True)[:limit])
+    for pk in lost:
+        lose(approval_id=pk, error=OUTCOME_UNKNOWN, reason="worker_lost", now=now)
+    return len(lost)
+
+
+def _fail(
+    approval: ApprovalRequest,
+    error: str,
+    *,
+    now: datetime,
+    event: Event = Event.APPROVAL_FAILED,
+    result: Result = Result.ERROR,
+    reason: str = "",
+) -> None:
+    """The caller holds the row's lock and has seen that it has no outcome."""
+    approval.executed_at = now
+    approval.execution_error = error
+    save_changes(approval, "executed_at", "execution_error")
+    record_change(approval, event, result, actor=SYSTEM, now=now, reason=reason, metadata={"error": error})

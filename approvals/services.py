@@ -1,0 +1,139 @@
+"""The product's verbs, for every surface: submit an action, approve, deny."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from agents.authentication import Caller, record_refusal
+from agents.models import Member
+from approvals import transitions
+from approvals.binding import FORM_VERSION, Form
+from approvals.execution import forward
+from approvals.models import ApprovalRequest
+from approvals.policy import Verdict, evaluate
+from approvals.tasks import wake_worker
+from audit.events import JSON
+from platforms.client import PlatformResponse
+from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
+from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """A call as an agent asks for it. `body` is the JSON text to send, None for no body."""
+
+    platform: str
+    scope: str
+    method: str
+    endpoint: str
+    body: str | None
+    connection_id: UUID | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forwarded:
+    """The platform's answer to a call that needed nobody's approval."""
+
+    response: PlatformResponse
+    meta: dict[str, JSON]
+
+
+_REASONS: dict[type[Exception], str] = {EndpointRefused: "endpoint_refused", NotConnected: "no_credential"}
+
+
+class NotAllowed(Exception):
+    """The member's role does not decide."""
+
+
+def submit_action(
+    *, caller: Caller, action: Action, requester_address: str | None, request_id: UUID, now: datetime
+) -> Forwarded | ApprovalRequest:
+    """Make the call if a grant covers it and nobody has to be asked; else put it before a person.
+
+    Every refusal is on record before it is raised.
+
+    Raises:
+        EndpointRefused: the endpoint is not one that can be called.
+        NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
+        PlatformUnreachable, VaultError: see `approvals.execution.forward`.
+    """
+    try:
+        endpoint = parse_endpoint(action.endpoint)
+        coverage = find_coverage(
+            owner_id=caller.owner_id,
+            agent_id=caller.agent_id,
+            platform=action.platform,
+            scope=action.scope,
+            method=action.method,
+            endpoint=endpoint,
+            connection_id=action.connection_id,
+        )
+    except (EndpointRefused, NotCovered, NotConnected) as refusal:
+        record_refusal(
+            caller,
+            request_id=request_id,
+            reason=refusal.reason if isinstance(refusal, NotCovered) else _REASONS[type(refusal)],
+            now=now,
+            platform=action.platform,
+            action=action.scope,
+            metadata={"method": action.method, "endpoint": action.endpoint},
+        )
+        raise
+    form = _form_of(caller, action, endpoint, coverage)
+    if evaluate(coverage) is Verdict.ASK:
+        return transitions.request(
+            caller=caller,
+            form=form,
+            coverage=coverage,
+            reason=action.reason,
+            requester_address=requester_address,
+            request_id=request_id,
+            now=now,
+        )
+    response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now)
+    return Forwarded(response=response, meta=meta)
+
+
+def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Coverage) -> Form:
+    return Form(
+        version=FORM_VERSION,
+        owner_id=str(caller.owner_id),
+        agent_id=caller.agent_id,
+        platform=coverage.platform,
+        connection_id=str(coverage.connection_id),
+        credential_version=coverage.credential_version,
+        scope=coverage.scope,
+        method=action.method,
+        endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
+        url=coverage.url,
+        content_type="" if action.body is None else "application/json",
+        body=action.body,
+    )
+
+
+def approve(*, member: Member, approval_id: UUID, digest: str, via: str, now: datetime) -> ApprovalRequest:
+    """Approve exactly the displayed call, and have a worker make it.
+
+    Raises:
+        NotAllowed: the member is an auditor.
+        ApprovalRequest.DoesNotExist, AlreadyDecided, StaleDigest: see `approvals.transitions.approve`.
+    """
+    if not member.may_decide:
+        raise NotAllowed
+    approval = transitions.approve(member=member, approval_id=approval_id, digest=digest, via=via, now=now)
+    transaction.on_commit(lambda: wake_worker(approval.pk))
+    return approval
+
+
+def deny(
+    *, member: Member, approval_id: UUID, digest: str, reason: str = "", via: str, now: datetime
+) -> ApprovalRequest:
+    """Deny the displayed call; `reason` reaches the agent. Raises as `approve` does."""
+    if not member.may_decide:
+        raise NotAllowed
+    return transitions.deny(
+        member=member, approval_id=approval_id, digest=digest, reason=reason[:500], via=via, now=now
+    )

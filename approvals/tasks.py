@@ -1,0 +1,44 @@
+"""What Celery runs. A message is a hint: every task reads the truth from the database, however often it comes."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from approvals import runs, transitions
+from approvals.execution import execute
+from approvals.models import ApprovalRequest
+
+logger = logging.getLogger(__name__)
+
+# The message of a fresh decision gets this long before the sweep sends another.
+_HEAD_START = timedelta(seconds=3)
+
+
+@shared_task(name="approvals.execute")
+def execute_approved(*, approval_id: str, **_: Any) -> None:
+    """Run one approved call."""
+    execute(approval_id=UUID(approval_id), now=timezone.now())
+
+
+@shared_task(name="approvals.sweep")
+def sweep(**_: Any) -> None:
+    """Collect what time or a crash left behind: expire, give up the lost, wake workers for the forgotten."""
+    now = timezone.now()
+    transitions.expire_due(now=now)
+    runs.give_up_lost(now=now)
+    forgotten = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START).order_by("decided_at")
+    for approval_id in forgotten.values_list("pk", flat=True)[:500]:
+        wake_worker(approval_id)
+
+
+def wake_worker(approval_id: UUID) -> None:
+    """Tell a worker that the row is ready. A lost message costs seconds: the sweep sends it again."""
+    try:
+        execute_approved.delay(approval_id=str(approval_id))
+    except OperationalError:
+        logger.warning("the broker did not take approval %s; the sweep will send it again", approval_id)

@@ -1,0 +1,20 @@
+"""Putting a line into the inbox and taking it out. The caller holds the transaction; delivery happens after it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from notifications.models import Notification
+
+
+def notify(*, owner_id: UUID, tag: str, title: str, url: str, now: datetime) -> None:
+    """Tell the owner's people."""
+    Notification.objects.update_or_create(
+        owner_id=owner_id,
+        tag=tag,
+        defaults={"title": title[:300], "url": url, "created_at": now, "withdrawn_at": None},
+    )
+
+
+def withdraw(*, owner_id: UUID, tag: str, now: datetime) -> None:
+    """The matter is settled: take it out of the inbox."""
+    Notification.objects.filter(owner_id=owner_id, tag=tag, withdrawn_at=None).update(withdrawn_at=now)
