@@ -1,0 +1,175 @@
+"""What `manage.py up` does, step by step. The parts are in `supervisor`, `embedded`, `startup` and `demo`."""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from agentvalet import demo, embedded, keys, processes
+from agentvalet.embedded import ServiceError
+from agentvalet.supervisor import (
+    Child,
+    Interrupted,
+    Supervisor,
+    check_port,
+    install_interrupts,
+    say,
+    sole_run,
+    wait_until_served,
+)
+
+_DEFAULT_PORT = 8080
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for on the command line, completed."""
+
+    host: str
+    port: int
+    demo: bool
+    only: str | None
+    data_dir: Path
+    public_url: str
+
+    def runs(self, name: str) -> bool:
+        return self.only in {None, name}
+
+
+def up(*, host: str, port: int | None, demo: bool, only: str | None) -> None:
+    """Start everything, stay until a signal comes, stop everything. Raises ServiceError and ImproperlyConfigured."""
+    plan = _plan(host=host, port=port, with_demo=demo, only=only)
+    with suppress(Interrupted), ExitStack() as stack:
+        install_interrupts()
+        supervisor = Supervisor(cwd=settings.BASE_DIR)
+        if plan.only is None:
+            supervisor.pass_fds = [stack.enter_context(sole_run(plan.data_dir))]
+        stack.callback(supervisor.stop)
+        _start(supervisor, plan)
+        supervisor.watch()
+
+
+def _plan(*, host: str, port: int | None, with_demo: bool, only: str | None) -> Plan:
+    """Settle port and public URL before anything reads the settings: they follow --port unless told otherwise."""
+    given = os.environ.get("AGENTVALET_PUBLIC_URL")
+    local = os.environ.get("AGENTVALET_MODE", "local") == "local"
+    if given and local and port is None:
+        port = urlsplit(given).port
+    port = _DEFAULT_PORT if port is None else port
+    if not given and local:
+        os.environ["AGENTVALET_PUBLIC_URL"] = f"http://localhost:{port}"
+    return Plan(
+        host=host,
+        port=port,
+        demo=with_demo,
+        only=only,
+        data_dir=settings.DATA_DIR,
+        public_url=settings.PUBLIC_URL,
+    )
+
+
+def _start(supervisor: Supervisor, plan: Plan) -> None:
+    if plan.runs("web"):
+        check_port(host=plan.host, port=plan.port)
+    if plan.demo:
+        demo.check_installed()
+    if not settings.PRODUCTION:
+        embedded.make_dir(plan.data_dir)
+        keys.ensure(keys_dir=settings.KEYS_DIR)
+    if plan.only is None:
+        if not os.environ.get("DATABASE_URL"):
+            supervisor.start_service(embedded.Postgres(data_dir=plan.data_dir))
+        if not os.environ.get("REDIS_URL"):
+            supervisor.start_service(embedded.Valkey(data_dir=plan.data_dir))
+    env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
+    child = _children(plan, env)
+    platform = child("platform", demo.platform_argv(sys.executable), 5) if plan.demo else None
+    platform_url = ""
+    if platform is not None:
+        supervisor.start(platform)
+        platform_url = demo.platform_url()
+        listed = [*settings.PRIVATE_TARGETS, urlsplit(platform_url).netloc]
+        env["AGENTVALET_PRIVATE_TARGETS"] = ",".join(listed)
+    _prepare(plan, env=env, platform_url=platform_url)
+
+    python = [sys.executable, "-m"]
+    celery = [*python, "celery", "-A", "agentvalet.celery"]
+    web = child(
+        "web",
+        [
+            *python, "granian", "--interface", "wsgi", "--http", "1", "--no-ws",
+            "--host", plan.host, "--port", str(plan.port),
+            "--workers", "1", "--blocking-threads", str(settings.WEB_THREADS),
+            "--workers-kill-timeout", "15", "--log-level", "warning",
+            "agentvalet.wsgi:application",
+        ],
+        20,
+    )  # fmt: skip
+    worker = child(
+        "worker",
+        [
+            *celery, "worker", "--pool=threads", f"--concurrency={settings.WORKER_THREADS}",
+            "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO",
+        ],
+        settings.APPROVED_TIMEOUT + 5,  # a call that is under way may end; what is left is found by the sweep
+    )  # fmt: skip
+    schedule = plan.data_dir / "beat-schedule"
+    beat = child("beat", [*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel=WARNING"], 5)
+    for process in (web, worker, beat):
+        if plan.runs(process.name):
+            supervisor.start(process)
+    if plan.runs("web"):
+        wait_until_served(web, host=plan.host, port=plan.port, host_header=urlsplit(plan.public_url).netloc)
+    _greet(plan)
+    if plan.demo:
+        agent = child("agent", demo.agent_argv(), 5)
+        agent.env = demo.agent_environment(proxy_url=plan.public_url)
+        agent.log = None  # what it prints is what a newcomer wants to see
+        supervisor.start(agent)
+    # Stopped in this order: who asks, who answers, who works, who reminds, who is asked.
+    order = ["agent", "web", "worker", "beat", "platform"]
+    supervisor.children.sort(key=lambda one: order.index(one.name))
+
+
+def _children(plan: Plan, env: dict[str, str]) -> Callable[[str, list[str], float], Child]:
+    def child(name: str, argv: list[str], patience: float) -> Child:
+        log = None if plan.only else embedded.open_log(plan.data_dir, name)
+        return Child(name=name, argv=argv, env=env, log=log, patience=patience)
+
+    return child
+
+
+def _prepare(plan: Plan, *, env: dict[str, str], platform_url: str) -> None:
+    """Run `agentvalet.startup` to its end. Raises ServiceError with its last line."""
+    argv = [sys.executable, "-m", "agentvalet.startup"]
+    argv += ["--no-migrate"] if plan.only else []
+    argv += [] if plan.runs("web") else ["--no-static"]
+    argv += ["--demo", platform_url] if plan.demo else []
+    log = embedded.open_log(plan.data_dir, "start")
+    with log.open("wb") as output:
+        process = processes.spawn(argv=argv, output=output, env=env, cwd=settings.BASE_DIR)
+        try:
+            code = process.wait()
+        except Interrupted:
+            process.kill()
+            raise
+    if code == os.EX_CONFIG:
+        raise ServiceError(embedded.last_line(log))
+    if code != 0:
+        raise ServiceError(f"The start failed, see {log}: {embedded.last_line(log)}")
+
+
+def _greet(plan: Plan) -> None:
+    if plan.only:
+        return
+    say(f"\n  AgentValet runs at {plan.public_url}\n")
+    if plan.demo:
+        say(f"  Sign in as   {demo.SIGN_IN}\n  Password     {demo.password()}\n")
+    else:
+        say("  Owners, platforms and agents come from a file: python manage.py provision FILE.yaml\n")
+    say(f"  Logs are in {plan.data_dir / 'log'}; Ctrl-C stops everything.\n")
