@@ -29,8 +29,8 @@ def invite(*, agent: Agent, now: datetime) -> str:
     return secret
 
 
-def add_key(*, agent: Agent, pem: str) -> bool:
-    """Let the agent sign with this key; whether it is a new one. The caller holds the transaction.
+def add_key(*, agent: Agent, pem: str) -> tuple[AgentKey, bool]:
+    """Let the agent sign with this key; returns it, and whether it is new. The caller holds the transaction.
 
     Raises:
         KeyRefused: see `agents.keys.read_public_key`.
@@ -42,8 +42,8 @@ def add_key(*, agent: Agent, pem: str) -> bool:
     if key.retired_at is not None:
         key.retired_at = None
         key.save(update_fields=["retired_at"])
-        return True
-    return created
+        return key, True
+    return key, created
 
 
 def bind(*, secret: str, pem: str, request_id: UUID, now: datetime) -> Agent:

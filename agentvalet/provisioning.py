@@ -1,0 +1,294 @@
+"""Making what a provisioning file says so: in one transaction, on record, and as often as you like.
+
+What the file names is made so. What it does not name is left alone, with one exception: the `grants` of an agent it
+names are that agent's whole list, so taking a line out takes the permission away.
+"""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from agents.enrolment import add_key, invite
+from agents.keys import KeyRefused
+from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, User
+from agentvalet.provision_file import Document, ProvisionError
+from audit.events import JSON, Actor, Event, Result
+from audit.records import record
+from platforms.addresses import TargetRefused, check_address, parse_private_targets
+from platforms.credentials import check_credential, parse_auth
+from platforms.models import Connection, Grant, Platform, Scope, credential_aad
+from platforms.vault import Sealed, open_sealed, seal
+
+ACTOR = Actor("system", "provision", "manage.py provision")
+
+
+def provision(text: str, *, base: Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Apply the file; `base` is the folder its file names are relative to, `env` where its secrets are.
+
+    Returns what `manage.py provision` prints: ids, and the secrets of fresh invites.
+
+    Raises:
+        ProvisionError: something in the file cannot be done; nothing was changed.
+    """
+    document = Document(text)
+    data = document.validated()
+    with transaction.atomic(durable=True):
+        run = _Run(document=document, base=base, env=os.environ if env is None else env, now=timezone.now())
+        made = run.apply(data)
+        if run.problems:
+            raise ProvisionError(run.problems)
+    return made
+
+
+class _Run:
+    """One application of one file. Problems are collected, so that a person sees all of them at once."""
+
+    def __init__(self, *, document: Document, base: Path, env: Mapping[str, str], now: datetime) -> None:
+        self.document = document
+        self.base = base
+        self.env = env
+        self.now = now
+        self.request_id = uuid4()
+        self.problems: list[str] = []
+
+    def apply(self, data: dict[str, Any]) -> dict[str, Any]:
+        self.owner, created = Owner.objects.get_or_create(name=data["owner"])
+        if created:
+            self.audit(Event.OWNER_CREATED, metadata={"name": self.owner.name})
+        for index, entry in enumerate(data["members"]):
+            self.member(entry, ("members", index))
+        for index, entry in enumerate(data["platforms"]):
+            self.platform(entry, ("platforms", index))
+        connections = [self.connection(entry, ("connections", i)) for i, entry in enumerate(data["connections"])]
+        agents = [self.agent(entry, ("agents", i)) for i, entry in enumerate(data["agents"])]
+        return {
+            "owner_id": str(self.owner.pk),
+            "agents": [agent for agent in agents if agent],
+            "connections": [connection for connection in connections if connection],
+        }
+
+    def problem(self, path: tuple[str | int, ...], sentence: str) -> None:
+        self.problems.append(self.document.problem(path, sentence))
+
+    def audit(
+        self,
+        event: Event,
+        *,
+        agent: Agent | None = None,
+        platform: str = "",
+        action: str = "",
+        metadata: Mapping[str, JSON] | None = None,
+    ) -> None:
+        record(
+            event=event,
+            result=Result.INFO,
+            owner_id=self.owner.pk,
+            actor=ACTOR,
+            now=self.now,
+            request_id=self.request_id,
+            agent_id=agent.pk if agent else "",
+            agent_name=agent.name if agent else "",
+            platform=platform,
+            action=action,
+            metadata=metadata,
+        )
+
+    def secret(self, name: str, path: tuple[str | int, ...]) -> str | None:
+        value = self.env.get(name)
+        if not value:
+            self.problem(path, f"The environment variable {name} is not set: export it and run this again.")
+        return value or None
+
+    def member(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> None:
+        user = User.objects.filter(email__iexact=entry["email"]).first()
+        if user is None:
+            if "password_env" not in entry:
+                self.problem(path, "password_env is needed: this person has no account yet.")
+                return
+            password = self.secret(entry["password_env"], (*path, "password_env"))
+            if password is None:
+                return
+            user = User.objects.create_user(entry["email"], password, is_staff=entry["role"] == "admin")
+        member, created = Member.objects.get_or_create(
+            owner=self.owner, user=user, defaults={"role": entry["role"], "created_at": self.now}
+        )
+        if created:
+            self.audit(Event.MEMBER_ADDED, metadata={"email": user.email, "role": member.role})
+        elif member.role != entry["role"]:
+            self.audit(
+                Event.MEMBER_ROLE_CHANGED, metadata={"email": user.email, "from": member.role, "to": entry["role"]}
+            )
+            member.role = entry["role"]
+            member.save(update_fields=["role"])
+
+    def platform(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> None:
+        if sentence := refused_target(entry["base_url"]):
+            self.problem((*path, "base_url"), sentence)
+            return
+        wanted = {"name": entry["name"], "base_url": entry["base_url"], "auth": entry["auth"]}
+        platform, created = Platform.objects.get_or_create(owner=self.owner, slug=entry["id"], defaults=wanted)
+        before = {name: getattr(platform, name) for name in wanted}
+        if before != wanted:
+            Platform.objects.filter(pk=platform.pk).update(**wanted)
+        changed_scopes = []
+        for name, rules in entry["scopes"].items():
+            scope, scope_created = Scope.objects.get_or_create(platform=platform, name=name, defaults={"rules": rules})
+            if scope_created or scope.rules != rules:
+                changed_scopes.append(name)
+                scope.rules = rules
+                scope.save(update_fields=["rules"])
+        if created or before != wanted or changed_scopes:
+            self.audit(
+                Event.PLATFORM_CHANGED,
+                platform=platform.slug,
+                metadata={"base_url": entry["base_url"], "scopes": changed_scopes},
+            )
+
+    def connection(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
+        platform = Platform.objects.filter(owner=self.owner, slug=entry["platform"]).first()
+        if platform is None:
+            self.problem((*path, "platform"), f"There is no platform {entry['platform']}.")
+            return None
+        credential = self.secret(entry["credential_env"], (*path, "credential_env"))
+        if credential is None:
+            return None
+        try:
+            check_credential(parse_auth(platform.auth), credential)
+        except ValueError as error:
+            self.problem((*path, "credential_env"), str(error))
+            return None
+        connection = Connection.objects.filter(platform=platform, label=entry["label"]).first()
+        fresh = connection is None
+        connection = connection or Connection(platform=platform, label=entry["label"], credential_version=0)
+        replaced = fresh or _opened(connection) != credential
+        if replaced:
+            connection.credential_version += 1
+            aad = credential_aad(connection_id=connection.pk, version=connection.credential_version)
+            sealed = seal(credential, aad=aad)
+            connection.credential_key_id = sealed.key_id
+            connection.credential_wrapped_key = sealed.wrapped_key
+            connection.credential_ciphertext = sealed.ciphertext
+        if entry["default"]:
+            Connection.objects.filter(platform=platform, is_default=True).exclude(pk=connection.pk).update(
+                is_default=False
+            )
+        connection.is_default = entry["default"]
+        connection.require_approval = entry["require_approval"]
+        connection.save()
+        if replaced:
+            self.audit(
+                Event.PLATFORM_CONNECTED,
+                platform=platform.slug,
+                metadata={"label": connection.label, "credential_version": connection.credential_version},
+            )
+        return {"platform": platform.slug, "label": connection.label, "connection_id": str(connection.pk)}
+
+    def agent(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
+        agent, created = Agent.objects.get_or_create(
+            owner=self.owner, name=entry["name"], defaults={"status": AgentStatus.ACTIVE}
+        )
+        if created:
+            self.audit(Event.AGENT_CREATED, agent=agent)
+        made = {"name": agent.name, "agent_id": agent.pk}
+        if "public_key_file" in entry:
+            self.public_key(agent, entry["public_key_file"], (*path, "public_key_file"))
+        elif not AgentKey.objects.filter(agent=agent, retired_at=None).exists():
+            made["bind_secret"] = invite(agent=agent, now=self.now)
+            self.audit(Event.AGENT_INVITED, agent=agent)
+        if "grants" in entry:
+            self.grants(agent, entry["grants"], (*path, "grants"))
+        return made
+
+    def public_key(self, agent: Agent, file: str, path: tuple[str | int, ...]) -> None:
+        try:
+            pem = (self.base / file).read_text()
+            key, is_new = add_key(agent=agent, pem=pem)
+        except OSError as error:
+            self.problem(path, f"{self.base / file} cannot be read: {error.strerror}.")
+        except (KeyRefused, UnicodeDecodeError) as error:
+            self.problem(path, str(error))
+        else:
+            if is_new:
+                self.audit(Event.AGENT_KEY_BOUND, agent=agent, metadata={"thumbprint": key.thumbprint})
+            for old in AgentKey.objects.filter(agent=agent, retired_at=None).exclude(pk=key.pk):
+                old.retired_at = self.now
+                old.save(update_fields=["retired_at"])
+                self.audit(Event.AGENT_KEY_RETIRED, agent=agent, metadata={"thumbprint": old.thumbprint})
+
+    def grants(self, agent: Agent, entries: list[dict[str, Any]], path: tuple[str | int, ...]) -> None:
+        kept = []
+        for index, entry in enumerate(entries):
+            scope = Scope.objects.filter(
+                platform__owner=self.owner, platform__slug=entry["platform"], name=entry["scope"]
+            ).first()
+            if scope is None:
+                self.problem((*path, index), f"There is no scope {entry['scope']} on {entry['platform']}.")
+                continue
+            connection = None
+            if "connection" in entry:
+                connection = Connection.objects.filter(platform=scope.platform_id, label=entry["connection"]).first()
+                if connection is None:
+                    self.problem((*path, index, "connection"), f"There is no connection {entry['connection']}.")
+                    continue
+            wanted = {"require_approval": entry["require_approval"], "connection": connection}
+            grant, created = Grant.objects.get_or_create(agent=agent, scope=scope, revoked_at=None, defaults=wanted)
+            kept.append(grant.pk)
+            toggled = grant.require_approval != entry["require_approval"]
+            if created:
+                event = Event.PERMISSION_GRANTED
+            elif toggled:
+                event = Event.PERMISSION_APPROVAL_TOGGLE_CHANGED
+            elif grant.connection != connection:
+                event = Event.PERMISSION_GRANTED
+            else:
+                continue
+            Grant.objects.filter(pk=grant.pk).update(**wanted)
+            self.audit(
+                event,
+                agent=agent,
+                platform=entry["platform"],
+                action=scope.name,
+                metadata={"require_approval": entry["require_approval"]},
+            )
+        gone = Grant.objects.filter(agent=agent, revoked_at=None).exclude(pk__in=kept).select_related("scope__platform")
+        for grant in gone:
+            grant.revoked_at = self.now
+            grant.save(update_fields=["revoked_at"])
+            self.audit(
+                Event.PERMISSION_REVOKED,
+                agent=agent,
+                platform=grant.scope.platform.slug,
+                action=grant.scope.name,
+            )
+
+
+def refused_target(base_url: str) -> str:
+    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host.strip("[]")
+    if not address.replace(".", "").isdigit() and ":" not in address:
+        return ""
+    try:
+        check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
+    except TargetRefused as error:
+        return f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS."
+    return ""
+
+
+def _opened(connection: Connection) -> str:
+    sealed = Sealed(
+        connection.credential_key_id,
+        bytes(connection.credential_wrapped_key),
+        bytes(connection.credential_ciphertext),
+    )
+    return open_sealed(sealed, aad=credential_aad(connection_id=connection.pk, version=connection.credential_version))
