@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from agents.http import StampedRequest
-from agents.models import Member
+from agents.models import Member, User
 
 # What is reached without a session. Everything else asks for one; a test walks all routes.
 PUBLIC_PATHS = ("/sign-in", "/sign-out", "/health")
@@ -44,11 +44,12 @@ class SignInRequired:
     ) -> HttpResponse | None:
         if request.path in PUBLIC_PATHS or request.path.startswith(PUBLIC_PREFIXES):
             return None
-        if not request.user.is_authenticated:
+        user = request.user
+        if not isinstance(user, User):
             if wants_fragment(request):
                 return HttpResponse(status=401)  # the sign-in page must not end up inside the list
             return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
-        member = current_member(request)
+        member = current_member(user)
         if member is None:
             return render(
                 request,
@@ -64,6 +65,6 @@ class SignInRequired:
         return None
 
 
-def current_member(request: HttpRequest) -> Member | None:
+def current_member(user: User) -> Member | None:
     """The place a signed-in user acts from: the first membership."""
-    return Member.objects.filter(user_id=request.user.pk).select_related("owner", "user").order_by("id").first()
+    return Member.objects.filter(user=user).select_related("owner", "user").order_by("id").first()

@@ -1,0 +1,55 @@
+"""What is answered when no view could: one sentence that says what to do next, as a page or, under /v1, as JSON."""
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """400."""
+    return _answer(
+        request, 400, "This request cannot be read", "Go back, reload the page, and try again.", api="Bad request"
+    )
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """403."""
+    return _answer(
+        request, 403, "You may not do this", "Ask an administrator of your account for the right.", api="Forbidden"
+    )
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404, also for what belongs to somebody else."""
+    return _answer(
+        request, 404, "There is nothing here", "Check the address, or go back to the approvals.", api="Not found"
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500. It may be the database that is gone, so nothing here reads anything."""
+    return _answer(
+        request,
+        500,
+        "Something went wrong on our side",
+        "Try again in a minute; if it happens again, give the administrator the number below.",
+        api="Internal server error",
+    )
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form that did not come from a page of ours, or came from one that is out of date."""
+    return _answer(
+        request,
+        403,
+        "This page is out of date",
+        "Nothing was changed; go back, reload the page, and try again.",
+        api="CSRF check failed",
+    )
+
+
+def _answer(request: HttpRequest, status: int, title: str, sentence: str, *, api: str) -> HttpResponse:
+    correlation_id = str(getattr(request, "request_id", ""))
+    if request.path.startswith("/v1/"):
+        return JsonResponse({"error": api, "correlation_id": correlation_id}, status=status)
+    context = {"title": title, "sentence": sentence, "status": status, "correlation_id": correlation_id}
+    return HttpResponse(render_to_string("errors/error.html", context), status=status)
