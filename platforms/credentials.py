@@ -1,30 +1,107 @@
 """How a platform wants its credential: which header or parameter carries it, and what it may contain."""
 
+import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote, unquote_plus, urlsplit
+
+AuthType = Literal["bearer", "header", "query", "basic"]
+
+MAX_CREDENTIAL_CHARACTERS = 16 * 1024
+
+_NAMED: tuple[AuthType, ...] = ("header", "query")
+_NAMELESS: tuple[AuthType, ...] = ("bearer", "basic")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110 §5.6.2 token
+_PARAMETER_NAME = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Headers that frame the message, name its target, or are set by the broker itself.
+_RESERVED_HEADERS = frozenset(
+    {"accept", "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"}
+    | {"host", "idempotency-key", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"}
+    | {"transfer-encoding", "upgrade", "user-agent", "via"}
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
     """Where the credential goes. `name` is the header's or parameter's, "" for bearer and basic."""
 
-    type: Literal["bearer", "header", "query", "basic"]
+    type: AuthType
     name: str = ""
 
 
 def parse_auth(value: Mapping[str, object]) -> Auth:
-    """The placement in {"type": …, "name": …}. Raises ValueError with a sentence."""
-    raise NotImplementedError
+    """The placement in {"type": "bearer" | "basic"} or {"type": "header" | "query", "name": "X-Api-Key"}.
+
+    Raises ValueError with a sentence.
+    """
+    if unknown := sorted(str(key) for key in value if key not in {"type", "name"}):
+        raise ValueError(f"auth has the unknown key {unknown[0]!r}: it takes type and name.")
+    kind, name = value.get("type"), value.get("name", "")
+    if kind not in (*_NAMED, *_NAMELESS):
+        raise ValueError("auth.type must be bearer, header, query or basic.")
+    if not isinstance(name, str):
+        raise ValueError("auth.name must be text.")
+    if kind in _NAMELESS:
+        if name:
+            raise ValueError(f"auth.name has no meaning for {kind}: leave it out.")
+    elif kind == "header":
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError("auth.name must be the name of the header, as in X-Api-Key.")
+        if name.lower() in _RESERVED_HEADERS:
+            raise ValueError(f"auth.name cannot be {name}: that header is set by HTTP or by the broker.")
+    elif not _PARAMETER_NAME.fullmatch(name):
+        raise ValueError("auth.name must be the name of the query parameter, as in api_key.")
+    return Auth(type=kind, name=name)
 
 
 def check_credential(auth: Auth, credential: str) -> None:
-    """Raises ValueError with a sentence if the credential cannot be carried."""
-    raise NotImplementedError
+    """Raises ValueError, with a sentence without the credential, if `auth` cannot carry it."""
+    if not credential:
+        raise ValueError("The credential is empty.")
+    if len(credential) > MAX_CREDENTIAL_CHARACTERS:
+        raise ValueError(f"The credential is longer than {MAX_CREDENTIAL_CHARACTERS} characters.")
+    if credential != credential.strip():
+        raise ValueError("The credential begins or ends with white space, perhaps a final line break.")
+    if _CONTROL.search(credential):
+        raise ValueError("The credential contains a line break or another control character.")
+    try:
+        credential.encode()
+    except UnicodeEncodeError:
+        raise ValueError("The credential is not valid text.") from None
+    if auth.type in {"bearer", "header"} and not credential.isascii():
+        raise ValueError("The credential contains characters that a header cannot carry: only ASCII can.")
+    if auth.type == "bearer" and " " in credential:
+        raise ValueError("The credential contains a space: give a bearer token without the word Bearer.")
+    if auth.type == "basic" and ":" not in credential:
+        raise ValueError('The credential for basic must be "user:password".')
 
 
 def apply(
     auth: Auth, credential: str, *, url: str, headers: list[tuple[str, str]]
 ) -> tuple[str, list[tuple[str, str]]]:
-    """URL and headers with the credential in place. Raises ValueError with a sentence."""
-    raise NotImplementedError
+    """A new URL and header list that carry the credential; a header of the same name gives way to it.
+
+    Bearer: RFC 6750 §2.1. Basic: RFC 7617 with UTF-8. Raises ValueError with a sentence if the credential cannot
+    be carried, or if the URL has a parameter of that name already: servers differ in which one they take.
+    """
+    check_credential(auth, credential)
+    if auth.type == "query":
+        query = urlsplit(url).query
+        if any(_parameter_name(pair) == auth.name.lower() for pair in re.split("[&;]", query)):
+            raise ValueError(f"The call sets the parameter {auth.name}, which carries the credential.")
+        url = f"{url}{'&' if query else '?'}{auth.name}={quote(credential, safe='')}"
+        return url, list(headers)
+    name, value = {
+        "bearer": ("Authorization", f"Bearer {credential}"),
+        "basic": ("Authorization", "Basic " + base64.b64encode(credential.encode()).decode()),
+        "header": (auth.name, credential),
+    }[auth.type]
+    return url, [pair for pair in headers if pair[0].lower() != name.lower()] + [(name, value)]
+
+
+def _parameter_name(pair: str) -> str:
+    """The name in "name=value" as a lenient server reads it: decoded, without case, name[] like name."""
+    return unquote_plus(pair.partition("=")[0]).strip().partition("[")[0].lower()
