@@ -117,10 +117,10 @@ class _Walk:
     def _to_row(self, end: int, source: str) -> Verdict | None:
         """Walk to row END, which SOURCE says there is."""
         for seq, stored_hash, canonical, *columns in self._rows(end):
-            if seq != self.seq + 1:
-                if seq > self.seq:
-                    return self.verdict(self.seq + 1, "it is missing, and later rows are there (deleted)")
+            if seq <= self.seq:
                 return self.verdict(seq, "rows are numbered from 1 (inserted)")
+            if seq > self.seq + 1:
+                break
             reason = flaw(
                 owner_id=self.owner_id,
                 seq=seq,
@@ -132,13 +132,17 @@ class _Walk:
             if reason:
                 return self.verdict(seq, reason)
             self.seq, self.chain_hash = seq, bytes(stored_hash)
-        if self.seq < end:
-            return self.verdict(self.seq + 1, f"it is missing, but {source} is at row {end} (cut off)")
-        return None
+        if self.seq >= end:
+            return None
+        later = AuditEvent.objects.for_owner(self.owner_id).filter(seq__gt=self.seq).exists()
+        how = "deleted; later rows are there" if later else "cut off"
+        return self.verdict(self.seq + 1, f"it is missing, but {source} is at row {end} ({how})")
 
     def _recomputed(self, expected: bytes, source: str) -> Verdict | None:
         if self.chain_hash == expected:
             return None
+        if self.checkpoint_seq == self.seq:
+            return self.verdict(self.seq, f"{source} has another hash for it than its checkpoint and the row itself")
         return self.verdict(
             (self.checkpoint_seq or 0) + 1,
             f"it, or a row after it up to {self.seq}, was changed and the chain recomputed: "
