@@ -61,13 +61,14 @@ def test_the_application_cannot_set_the_triggers_aside(role: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("log")
-@pytest.mark.parametrize("statement", [statement for statement in REFUSED if not statement.startswith("TRUNCATE")])
 def test_not_even_a_superuser_changes_rows_by_a_mere_setting(
-    superuser: "psycopg.Connection[tuple[Any, ...]]", statement: str
+    superuser: "psycopg.Connection[tuple[Any, ...]]",
 ) -> None:
     superuser.execute("SET session_replication_role = replica")
-    with pytest.raises(psycopg.errors.RestrictViolation):
-        superuser.execute(statement.encode())
+    for statement in REFUSED:
+        if not statement.startswith("TRUNCATE"):
+            with pytest.raises(psycopg.errors.RestrictViolation):
+                superuser.execute(statement.encode())
 
 
 @pytest.mark.django_db

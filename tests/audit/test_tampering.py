@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 
 from audit.chain import COLUMNS
 from audit.checkpoints import checkpoint_moved_chains, latest_checkpoint
 from audit.models import AuditEvent, Checkpoint
 from audit.verify import verify_owner
 from tests.audit.conftest import NOW, Write
-from tests.audit.tamperings import OTHER_OWNER, ROWS, TABLES, TAMPERINGS, Database, Tampering, edit, update
+from tests.audit.tamperings import OTHER_OWNER, ROWS, TABLES, TAMPERINGS, Database, Tampering, edit
 
 Tamper = Callable[..., None]
 
@@ -68,7 +70,7 @@ def test_the_verifier_names_the_first_bad_row(
     assert verify_owner(owner_id=OTHER_OWNER).verifies
 
 
-OTHER_VALUES: dict[str, object] = {
+OTHER_VALUES: dict[str, UUID | datetime | None] = {
     "id": uuid4(),
     "owner_id": uuid4(),
     "at": NOW.replace(microsecond=NOW.microsecond + 1),
@@ -77,16 +79,18 @@ OTHER_VALUES: dict[str, object] = {
 }
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("column", COLUMNS)
-def test_no_column_can_differ_from_what_was_hashed(
-    owner_id: UUID, chain: Checkpoint, tamper: Tamper, column: str
-) -> None:
-    value = OTHER_VALUES.get(column, "other")
-    literal = "NULL" if value is None else f"'{value}'"
-    tamper([update(f"{column} = {literal}", "= 4")])
+def test_no_column_can_differ_from_what_was_hashed(owner_id: UUID, write: Write, column: str) -> None:
+    write(owner_id, 3)
+    with connection.cursor() as cursor:  # the tables' owner may do this; the test's rollback brings the trigger back
+        cursor.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER append_only_rows")
+        cursor.execute(
+            f"UPDATE audit_auditevent SET {column} = %s WHERE owner_id = %s AND seq = 2",
+            [OTHER_VALUES.get(column, "other"), owner_id],
+        )
     verdict = verify_owner(owner_id=owner_id)
-    assert verdict.bad_seq == 4
+    assert verdict.bad_seq == 2
     assert ("deleted" if column == "owner_id" else f"column {column} ") in verdict.reason
 
 
