@@ -8,11 +8,12 @@ import os
 import sys
 
 import django
+import psycopg
 import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
-from django.db import OperationalError, connection
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 REFUSED = os.EX_CONFIG  # not 1, which is how Python ends on any traceback
@@ -25,11 +26,10 @@ class StartRefused(Exception):
 
 def check_database() -> None:
     """Raises StartRefused when PostgreSQL does not answer or is too old."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW server_version_num")
-            version = int(cursor.fetchone()[0])
-    except OperationalError as error:
+    try:  # around the pool, which would wait for its timeout and hide the reason
+        with psycopg.connect(**connection.get_connection_params(), connect_timeout=5) as direct:
+            version = direct.info.server_version
+    except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
         raise StartRefused(f"The database does not answer, check DATABASE_URL: {reason}") from None
     if version < 150_000:

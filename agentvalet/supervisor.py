@@ -192,6 +192,8 @@ def _alive(pid: int) -> bool:
 
 def check_port(*, host: str, port: int) -> None:
     """Raises ServiceError when nobody can listen there. (The web server would share a taken port silently.)"""
+    if not 0 < port < 65_536:
+        raise ServiceError(f"There is no port {port}: give one from 1 to 65535 with --port.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -205,8 +207,6 @@ def check_port(*, host: str, port: int) -> None:
         raise ServiceError(
             f"Cannot listen on {host} port {port} ({error.strerror}): stop what does, or give another with --port."
         ) from None
-    except OverflowError:
-        raise ServiceError(f"There is no port {port}: give one from 1 to 65535 with --port.") from None
 
 
 def wait_until_served(child: Child, *, host: str, port: int, host_header: str) -> None:

@@ -1,0 +1,150 @@
+"""A start that cannot work says why in one sentence and leaves: no traceback, nothing running."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from agents.models import Owner
+from agentvalet import embedded, keys, startup
+from platforms import vault
+from platforms.models import Connection, Platform, credential_aad
+from tests.runtime.installation import free_port, manage
+
+PRODUCTION = {
+    "AGENTVALET_MODE": "production",
+    "AGENTVALET_PUBLIC_URL": "https://valet.example.com",
+    "DATABASE_URL": "postgres://nobody:wrong@127.0.0.1:9/none",
+    "REDIS_URL": "redis://127.0.0.1:9/0",
+} | keys.fresh()
+
+
+@pytest.fixture
+def data() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "data"
+
+
+def without(name: str) -> dict[str, str]:
+    return {key: value for key, value in PRODUCTION.items() if key != name}
+
+
+REFUSED = {
+    "unknown mode": ({"AGENTVALET_MODE": "prod"}, "AGENTVALET_MODE"),
+    "no secret key": (without("AGENTVALET_SECRET_KEY"), "make_keys"),
+    "no vault key": (without("AGENTVALET_VAULT_KEYS"), "make_keys"),
+    "no seal key": (without("AGENTVALET_SEAL_KEY"), "make_keys"),
+    "no audit key": (without("AGENTVALET_AUDIT_KEY"), "make_keys"),
+    "no database": (without("DATABASE_URL"), "DATABASE_URL"),
+    "no broker": (without("REDIS_URL"), "REDIS_URL"),
+    "no https": (PRODUCTION | {"AGENTVALET_PUBLIC_URL": "http://valet.example.com"}, "https://"),
+    "a secret file that is not there": (
+        without("AGENTVALET_SEAL_KEY") | {"AGENTVALET_SEAL_KEY_FILE": "/nowhere"},
+        "AGENTVALET_SEAL_KEY_FILE",
+    ),
+    "another machine in local mode": ({"AGENTVALET_PUBLIC_URL": "http://10.0.0.1"}, "AGENTVALET_PUBLIC_URL"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_wrong_setting_is_one_sentence(case: str, data: Path) -> None:
+    env, word = REFUSED[case]
+    ended = manage("up", "--port", str(free_port()), env={**env, "AGENTVALET_DATA": str(data)})
+    assert ended.returncode in {1, 2}
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("agentvalet: ")
+    assert ended.stderr.count("\n") == 1
+    assert word in ended.stderr
+    assert not (data / "postgres").exists()
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DATABASE_URL", PRODUCTION["DATABASE_URL"]), ("REDIS_URL", PRODUCTION["REDIS_URL"])],
+)
+def test_a_server_that_does_not_answer_is_one_sentence(name: str, value: str, data: Path) -> None:
+    reachable = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+    env = PRODUCTION | reachable | {name: value, "AGENTVALET_DATA": str(data)}
+    ended = manage("up", "--only", "worker", env=env)
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert f"check {name}" in ended.stderr
+
+
+@pytest.mark.services
+def test_a_database_without_migrations_is_one_sentence(data: Path) -> None:
+    # The session's server has an empty database `agentvalet` beside the test databases.
+    reachable = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+    ended = manage("up", "--only", "beat", env=PRODUCTION | reachable | {"AGENTVALET_DATA": str(data)})
+    assert ended.returncode == 1
+    assert ended.stderr == ("agentvalet: The database lacks migrations: run `python manage.py migrate` first.\n")
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--port", "70000"), ("--host", "no.such.host.invalid")])
+def test_an_impossible_address_is_one_sentence(flag: str, value: str, data: Path) -> None:
+    ended = manage("up", flag, value, env={"AGENTVALET_DATA": str(data)})
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert flag in ended.stderr
+
+
+def test_keys_are_printed_before_anything_is_configured() -> None:
+    printed = manage("make_keys", env={"AGENTVALET_MODE": "production"})
+    assert printed.returncode == 0
+    names = [line.partition("=")[0] for line in printed.stdout.splitlines()]
+    assert names == ["AGENTVALET_SECRET_KEY", "AGENTVALET_VAULT_KEYS", "AGENTVALET_SEAL_KEY", "AGENTVALET_AUDIT_KEY"]
+
+
+@pytest.fixture
+def stored_credential(db: None) -> Connection:
+    owner = Owner.objects.create(name="Acme")
+    platform = Platform.objects.create(
+        owner=owner, slug="acme", name="Acme", base_url="https://acme.example", auth={"type": "bearer"}
+    )
+    row = Connection(id=uuid4(), platform=platform, label="Main")
+    sealed = vault.seal("token", aad=credential_aad(connection_id=row.id, version=row.credential_version))
+    row.credential_key_id, row.credential_wrapped_key, row.credential_ciphertext = sealed
+    row.save()
+    return row
+
+
+def test_vault_keys_that_open_the_stored_credentials_pass(stored_credential: Connection) -> None:
+    startup.check_vault()
+
+
+def test_a_vault_key_that_was_lost_is_one_sentence(stored_credential: Connection, settings: Settings) -> None:
+    settings.VAULT_KEYS = keys.fresh()["AGENTVALET_VAULT_KEYS"]
+    with pytest.raises(startup.StartRefused, match=r"lacks the key 'k1'.*AGENTVALET_VAULT_KEYS"):
+        startup.check_vault()
+
+
+def test_a_vault_key_that_is_another_one_is_one_sentence(stored_credential: Connection, settings: Settings) -> None:
+    other = keys.fresh()["AGENTVALET_VAULT_KEYS"].partition(":")[2]
+    settings.VAULT_KEYS = f"k1:{other}"
+    with pytest.raises(startup.StartRefused, match=r"does not open.*AGENTVALET_VAULT_KEYS"):
+        startup.check_vault()
+
+
+@pytest.mark.django_db
+def test_the_migrations_of_the_test_database_are_complete() -> None:
+    startup.check_migrations()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has to hand the server to another user")
+def test_root_can_keep_data_where_others_cannot_walk() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # mode 0700
+        postgres = embedded.Postgres(data_dir=Path(folder) / "data", durable=False)
+        place = embedded.socket_dir(postgres.data_dir).parent
+        try:
+            postgres.start()
+            assert postgres.health()
+            assert place.parent == Path("/var/lib/agentvalet")
+        finally:
+            postgres.stop()
+            shutil.rmtree(place)
