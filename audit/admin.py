@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from audit.events import Result
 from audit.models import AuditEvent, ChainHead, Checkpoint
 
 
@@ -29,10 +30,23 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         return False
 
 
+class ResultFilter(admin.SimpleListFilter):
+    """The known results. Asking the table for the values in use would read all of it."""
+
+    title = "result"
+    parameter_name = "result"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(result.value, result.value.capitalize()) for result in Result]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(result=self.value()) if self.value() else queryset
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
     list_display = ["at", "owner_id", "seq", "agent_name", "platform", "action", "event", "result", "reason"]
-    list_filter = ["result"]
+    list_filter = [ResultFilter]
     date_hierarchy = "at"
     ordering = ["-at"]
     search_fields = ["agent_name"]  # shows the box; get_search_results says what it finds

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from audit.chain import canonical_body, column_text
@@ -61,6 +61,9 @@ def test_keys_that_differ_in_lone_surrogates_only_keep_both_values() -> None:
 @pytest.mark.django_db
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=ANY_TEXT, text=ANY_TEXT)
+@example(key="\0", text="a\0b")
+@example(key="\ud800", text="\udfff\ud800")
+@example(key="", text="\\u0000")
 def test_any_text_is_recorded_and_verifies(write: Write, key: str, text: str) -> None:
     owner_id = uuid4()
     [audit_id] = write(owner_id, metadata={"k" + key: text, "list": [text]}, agent_name=text, reason=text, action=text)
