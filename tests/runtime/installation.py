@@ -1,5 +1,6 @@
 """Runs the real `manage.py up` in a data directory of its own and looks at its processes through /proc."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def manage(*argv: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [*MANAGE, *argv], env=bare_environment(env), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def eventually(holds: Callable[[], object], *, patience: float = 20.0) -> bool:
+    """True as soon as HOLDS() is; a refused connection counts as not yet."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if holds():
+                return True
+        time.sleep(0.05)
+    return False
 
 
 class Installation:
@@ -61,6 +73,13 @@ class Installation:
             if "Ctrl-C" in line:
                 return printed
         raise AssertionError(f"`up` ended with {self.process.wait()}: {printed}")
+
+    def ensure_started(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+
+    def pids(self, role: str) -> set[int]:
+        return {pid for pid, name in self.processes().items() if name == role}
 
     def signal(self, signum: int) -> None:
         assert self.process is not None

@@ -1,0 +1,69 @@
+# `make run` and `make test` need Python 3.11 or later and make, nothing else. `make help` lists the rest.
+PYTHON ?= python3
+PORT ?= 8080
+export PYTHON
+
+BIN := .venv/bin
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header --no-emit-index-url
+
+# Stamps: what is in .venv. The test environment contains the one that runs, so tests leave `make run` nothing to do.
+RUNS := .venv/.runs
+TESTS := .venv/.tests
+DEMO := .venv-demo/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint format types contracts drift lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+
+run: $(RUNS) $(DEMO) ## start AgentValet with its demo on http://localhost:8080 (PORT=… for another)
+	@exec $(BIN)/python manage.py up --demo --port $(PORT)
+
+demo: $(DEMO) ## install the demo agent's own environment
+
+test: $(TESTS) ## run all tests (ARGS=… for pytest)
+	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "$$some" $(ARGS)
+
+lint: $(TESTS) ## check style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(TESTS) ## mend style
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: $(TESTS) ## check types
+	@$(BIN)/mypy .
+
+contracts: $(TESTS) ## check who imports whom
+	@$(BIN)/lint-imports
+
+drift: $(TESTS) ## check that models and migrations agree
+	@$(BIN)/python -m pytest --quiet tests/test_house.py -k migrations
+
+lock: $(TESTS) ## write the lock files anew (ARGS=--upgrade for newer versions)
+	$(COMPILE) pyproject.toml --extra embedded --output-file requirements.lock $(ARGS)
+	$(COMPILE) pyproject.toml --extra embedded --extra dev --constraint requirements.lock \
+		--output-file requirements-dev.lock $(ARGS)
+	echo agentvalet | $(COMPILE) - --output-file deploy/demo/requirements.lock $(ARGS)
+	echo uv | $(COMPILE) - --output-file deploy/uv.lock $(ARGS)
+
+clean: ## remove what `make` made; data in var/ stays
+	rm -rf .venv .venv-demo
+
+$(RUNS): requirements.lock deploy/install.sh
+	@if [ -e $(TESTS) ]; then $(MAKE) --no-print-directory $(TESTS); \
+	else echo "Installing …" && deploy/install.sh .venv requirements.lock; fi
+	@touch $@
+
+$(TESTS): requirements-dev.lock deploy/install.sh
+	@echo "Installing what tests need …"
+	@deploy/install.sh .venv requirements-dev.lock
+	@touch $@ $(RUNS)
+
+$(DEMO): deploy/demo/requirements.lock deploy/install.sh | $(RUNS)
+	@deploy/install.sh .venv-demo deploy/demo/requirements.lock
+	@touch $@

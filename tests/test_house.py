@@ -1,0 +1,41 @@
+"""The rules of the house that a machine can hold: who imports whom, and that models and migrations agree."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+
+ROOT = Path(settings.BASE_DIR)
+
+
+def test_imports_run_one_way_only() -> None:
+    command = shutil.which("lint-imports", path=Path(sys.executable).parent)
+    assert command is not None
+    checked = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.django_db
+def test_models_and_migrations_agree() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "deploy/demo/requirements.lock"])
+def test_lock_files_pin_every_package_by_hash_and_name_no_host(lock: str) -> None:
+    lines = (ROOT / lock).read_text().splitlines()
+    packages = [line for line in lines if not line.startswith(" ")]
+    assert packages
+    assert all("==" in line and line.endswith("\\") for line in packages)
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
+
+
+def test_the_test_environment_contains_the_one_that_runs() -> None:
+    def pins(lock: str) -> set[str]:
+        lines = (ROOT / lock).read_text().splitlines()
+        return {line.split(" ")[0] for line in lines if line[:1].isalnum()}
+
+    assert pins("requirements.lock") <= pins("requirements-dev.lock")
