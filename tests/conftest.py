@@ -25,6 +25,8 @@ from django.utils.functional import empty
 
 from agentvalet import embedded
 
+pytest_plugins = ["tests.world_fixtures"]
+
 _BOOTED = "AGENTVALET_TEST_DATA"  # names the data directory once servers run; set for xdist workers
 
 

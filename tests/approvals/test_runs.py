@@ -1,0 +1,266 @@
+"""From approved to done: exactly the approved call, once, and only while every right still holds."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from agents.models import Agent, AgentStatus, Role
+from approvals import runs
+from approvals.execution import execute
+from approvals.models import ApprovalRequest
+from approvals.tasks import sweep
+from audit.models import AuditEvent
+from platforms.client import PlatformResponse
+from platforms.models import Connection, Grant, Platform, Scope
+from tests.approvals.test_decisions import approve
+from tests.world import CountingPlatform, Side, submit
+
+
+def run(approval: ApprovalRequest) -> ApprovalRequest:
+    execute(approval_id=approval.pk, now=timezone.now())
+    return ApprovalRequest.objects.get(pk=approval.pk)
+
+
+def events(approval: ApprovalRequest) -> list[str]:
+    return list(AuditEvent.objects.filter(approval_id=approval.pk).order_by("seq").values_list("event", flat=True))
+
+
+def test_an_approved_call_is_made_once_exactly_as_shown(acme: Side, platform: CountingPlatform) -> None:
+    approval = approve(acme, submit(acme, body='{"text":"hellö","n":1.50}', endpoint="/api/messages?a=%41"))
+    done = run(approval)
+    (sent,) = platform.requests
+    assert (sent["method"], sent["path"], sent["body"]) == ("POST", "/api/messages?a=A", '{"text":"hellö","n":1.50}')
+    assert sent["headers"]["Authorization"] == f"Bearer {platform.token}"
+    assert sent["headers"]["Content-Type"] == "application/json"
+    assert sent["headers"]["Idempotency-Key"] == str(approval.pk)
+    assert done.result_status == 200
+    result = json.loads(done.result_json or "")
+    assert (result["status"], result["data"]["data"]) == (200, {"id": 7, "ok": True})
+    assert done.execution_error is None
+    assert events(done) == ["approval.requested", "approval.approved", "approval.sending", "approval.executed"]
+    executed = AuditEvent.objects.get(event="approval.executed")
+    assert executed.metadata["response_status"] == 200
+    assert result["data"]["_meta"]["audit_id"] == str(executed.pk)
+
+
+def test_a_message_that_comes_again_sends_nothing_again(acme: Side, platform: CountingPlatform) -> None:
+    approval = approve(acme, submit(acme))
+    outcomes = [run(approval).executed_at for _ in range(6)]
+    assert len(platform.requests) == len(set(outcomes)) == 1
+
+
+@pytest.mark.parametrize("state", ["pending", "denied", "expired"])
+def test_what_is_not_approved_never_runs(acme: Side, platform: CountingPlatform, state: str) -> None:
+    approval = submit(acme)
+    if state != "pending":
+        ApprovalRequest.objects.filter(pk=approval.pk).update(decision=state, decided_at=timezone.now())
+    run(approval)
+    assert platform.requests == []
+
+
+def test_a_platforms_error_is_a_result_and_not_an_execution_error(acme: Side) -> None:
+    done = run(approve(acme, submit(acme, endpoint="/status/503")))
+    assert json.loads(done.result_json or "") == {"status": 503, "data": {"status_was": 503}}
+    assert (done.result_status, done.execution_error) == (503, None)
+
+
+def test_a_platform_that_is_not_there_is_said_to_have_got_nothing(acme: Side, settings: Settings) -> None:
+    Platform.objects.update(base_url="http://127.0.0.1:9")
+    settings.PRIVATE_TARGETS = ["127.0.0.1"]
+    done = run(approve(acme, submit(acme)))
+    assert done.result_json is None
+    assert done.execution_error is not None
+    assert done.execution_error.endswith("Nothing was sent.")
+    assert events(done)[-1] == "approval.failed"
+
+
+@pytest.mark.parametrize("endpoint", ["/cut", "/slow/5"])
+def test_an_answer_that_was_lost_is_an_unknown_outcome(acme: Side, settings: Settings, endpoint: str) -> None:
+    settings.APPROVED_TIMEOUT = 0.3
+    approval = approve(acme, submit(acme, endpoint=endpoint))
+    done = run(approval)
+    assert done.execution_error is not None
+    assert done.execution_error.startswith("outcome unknown:")
+    assert events(done)[-1] == "approval.outcome_unknown"
+    assert run(approval).executed_at == done.executed_at
+
+
+def test_a_private_target_is_refused_at_the_moment_of_the_call(
+    acme: Side, platform: CountingPlatform, settings: Settings
+) -> None:
+    approval = approve(acme, submit(acme))
+    settings.PRIVATE_TARGETS = []
+    done = run(approval)
+    assert done.execution_error is not None
+    assert "Nothing was sent." in done.execution_error
+    assert platform.requests == []
+
+
+def _suspend(side: Side) -> None:
+    Agent.objects.filter(pk=side.agent.pk).update(status=AgentStatus.SUSPENDED)
+
+
+def _revoke(side: Side) -> None:
+    Grant.objects.filter(agent=side.agent).update(revoked_at=timezone.now())
+
+
+def _narrow(side: Side) -> None:
+    Scope.objects.filter(name="chat:write").update(rules=["DELETE /api/messages/*"])
+
+
+def _move(side: Side) -> None:
+    Platform.objects.filter(pk=side.platform.pk).update(base_url=side.platform.base_url + "/v2")
+
+
+def _disconnect(side: Side) -> None:
+    Connection.objects.filter(pk=side.connection.pk).delete()
+
+
+def _replace(side: Side) -> None:
+    Connection.objects.filter(pk=side.connection.pk).update(credential_version=2)
+
+
+def _demote(side: Side) -> None:
+    side.approver.role = Role.AUDITOR
+    side.approver.save()
+
+
+def _lock_out(side: Side) -> None:
+    side.approver.user.is_active = False
+    side.approver.user.save()
+
+
+def _remove(side: Side) -> None:
+    side.approver.delete()
+
+
+LOSSES: list[tuple[Callable[[Side], None], str]] = [
+    (_suspend, "agent_suspended"),
+    (_revoke, "scope_not_granted"),
+    (_narrow, "endpoint_scope_mismatch"),
+    (_move, "platform_changed"),
+    (_disconnect, "no_credential"),
+    (_replace, "credential_changed"),
+    (_demote, "decider_not_allowed"),
+    (_lock_out, "decider_not_allowed"),
+    (_remove, "decider_not_allowed"),
+]
+
+
+@pytest.mark.parametrize(("lose", "reason"), LOSSES, ids=[row[0].__name__.strip("_") for row in LOSSES])
+def test_a_right_lost_after_the_decision_stops_the_call_and_says_so(
+    acme: Side, platform: CountingPlatform, lose: Callable[[Side], None], reason: str
+) -> None:
+    approval = approve(acme, submit(acme))
+    lose(acme)
+    done = run(approval)
+    assert done.execution_error is not None
+    assert done.execution_error.endswith("Nothing was sent.")
+    assert AuditEvent.objects.get(event="approval.failed").reason == reason
+    assert platform.requests == []
+
+
+def test_a_call_that_nobody_could_run_for_an_hour_is_not_run_late(acme: Side, platform: CountingPlatform) -> None:
+    approval = approve(acme, submit(acme))
+    execute(approval_id=approval.pk, now=timezone.now() + timedelta(hours=1, seconds=1))
+    assert AuditEvent.objects.get(event="approval.failed").reason == "too_late"
+    assert platform.requests == []
+
+
+EDITS: dict[str, Any] = {
+    "form": lambda row: bytes(row.form).replace(b"hello", b"HELLO"),
+    "digest": "1" * 64,
+    "seal": b"\0" * 32,
+    "platform": "other",
+    "scope": "chat:read",
+    "connection_id": uuid4(),
+    "connection_label": "Other",
+    "agent_name": "somebody else",
+    "request_id": uuid4(),
+    "decided_by": "auditor@acme.example",
+    "decided_by_id": "999",
+    "decided_via": "passkey",
+    "deny_reason": "no",
+    "created_at": lambda row: row.created_at - timedelta(days=1),
+    "expires_at": lambda row: row.expires_at + timedelta(days=1),
+    "decided_at": lambda row: row.decided_at + timedelta(seconds=1),
+}
+
+
+@pytest.mark.parametrize("column", EDITS)
+def test_a_row_edited_after_the_decision_is_refused_and_never_sent(
+    acme: Side, platform: CountingPlatform, column: str
+) -> None:
+    approval = approve(acme, submit(acme))
+    value = EDITS[column](approval) if callable(EDITS[column]) else EDITS[column]
+    ApprovalRequest.objects.filter(pk=approval.pk).update(**{column: value})
+    done = run(approval)
+    assert done.execution_error is not None
+    assert done.execution_error.startswith("Refused: ")
+    assert events(done)[-1] == "approval.tampered"
+    assert platform.requests == []
+
+
+def test_a_decision_written_by_hand_is_refused(acme: Side, platform: CountingPlatform) -> None:
+    approval = submit(acme)
+    ApprovalRequest.objects.filter(pk=approval.pk).update(
+        decision="approved", decided_at=timezone.now(), decided_by="approver@acme.example", seal=b"x" * 32
+    )
+    assert "seal" in (run(approval).execution_error or "")
+    assert platform.requests == []
+
+
+def test_a_seal_of_another_row_does_not_fit(acme: Side, platform: CountingPlatform) -> None:
+    other = approve(acme, submit(acme, body='{"text":"harmless"}'))
+    approval = submit(acme)
+    ApprovalRequest.objects.filter(pk=approval.pk).update(
+        decision="approved",
+        decided_at=other.decided_at,
+        decided_by=other.decided_by,
+        decided_by_id=other.decided_by_id,
+        decided_via=other.decided_via,
+        seal=other.seal,
+    )
+    assert "seal" in (run(approval).execution_error or "")
+    assert platform.requests == []
+
+
+def test_a_worker_that_dies_after_its_claim_leaves_an_unknown_outcome(acme: Side, platform: CountingPlatform) -> None:
+    approval = approve(acme, submit(acme))
+    claim = runs.claim(approval_id=approval.pk, now=timezone.now())
+    started = claim.approval.execution_started_at
+    assert started is not None
+    run(approval)  # redelivered: somebody else has it
+    assert runs.give_up_lost(now=started + runs.lease() - timedelta(seconds=1)) == 0
+    assert runs.give_up_lost(now=started + runs.lease()) == 1
+    done = run(approval)
+    assert (done.execution_error or "").startswith("outcome unknown:")
+    assert platform.requests == []
+
+
+def test_an_answer_that_comes_too_late_is_in_the_audit_log_only(acme: Side) -> None:
+    approval = approve(acme, submit(acme))
+    runs.claim(approval_id=approval.pk, now=timezone.now())
+    runs.give_up_lost(now=timezone.now() + runs.lease())
+    runs.finish(approval_id=approval.pk, response=PlatformResponse(200, {}, b"{}"), now=timezone.now())
+    approval.refresh_from_db()
+    assert (approval.execution_error or "").startswith("outcome unknown:")
+    assert AuditEvent.objects.get(event="approval.executed").metadata["late"] is True
+
+
+def test_the_sweep_expires_and_gives_up(acme: Side) -> None:
+    waiting = submit(acme)
+    ApprovalRequest.objects.filter(pk=waiting.pk).update(expires_at=timezone.now())
+    begun = approve(acme, submit(acme, body="1"))
+    runs.claim(approval_id=begun.pk, now=timezone.now() - runs.lease())
+    sweep()
+    waiting.refresh_from_db()
+    begun.refresh_from_db()
+    assert waiting.decision == "expired"
+    assert (begun.execution_error or "").startswith("outcome unknown:")
