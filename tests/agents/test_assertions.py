@@ -76,7 +76,12 @@ def with_claims(**change: Any) -> Callable[[Side], str]:
 
 def at(**seconds: float) -> Callable[[Side], str]:
     """Times as seconds from the moment the token is made."""
-    return lambda side: with_claims(**{name: int(time.time()) + value for name, value in seconds.items()})(side)
+
+    def make(side: Side) -> str:
+        now = int(time.time())
+        return with_claims(**{name: now + value for name, value in seconds.items()})(side)
+
+    return make
 
 
 def without(name: str) -> Callable[[Side], str]:

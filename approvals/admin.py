@@ -1,0 +1,118 @@
+"""Forensics on approvals in Django's admin: the whole story of one call on one page; nobody edits history here."""
+
+import json
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from approvals.binding import Tampered, check_row, check_seal
+from approvals.models import ApprovalRequest, Decision
+from approvals.reveal import reveal
+from audit.admin import ReadOnlyAdmin
+from audit.models import AuditEvent
+
+
+class DecisionFilter(admin.SimpleListFilter):
+    """By decision, without asking the table which there are."""
+
+    title = "decision"
+    parameter_name = "decision"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(value, str(label)) for value, label in Decision.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(decision=self.value()) if self.value() else queryset
+
+
+@admin.register(ApprovalRequest)
+class ApprovalRequestAdmin(ReadOnlyAdmin):
+    list_display = ["created_at", "owner", "agent_name", "platform", "scope", "decision", "decided_by", "result_status"]
+    list_filter = [DecisionFilter]
+    list_select_related = ["owner"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at"]
+    search_fields = ["agent_name"]  # shows the box; get_search_results says what it finds
+    search_help_text = "Approval id, request id, owner id, agent id, or a part of an agent's name"
+    show_full_result_count = False
+    list_per_page = 50
+    fields: ClassVar = [
+        "integrity", "id", "request_id", "owner", "agent_id", "agent_name", "platform", "scope", "connection_id",
+        "connection_label", "reason", "requester_address", "created_at", "expires_at", "stored_call", "digest",
+        "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", "deny_reason", "seal_hex",
+        "execution_started_at", "executed_at", "result_status", "stored_result", "execution_error", "story",
+    ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
+        return super().get_queryset(request).select_related("owner", "agent")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ApprovalRequest], search_term: str
+    ) -> tuple[QuerySet[ApprovalRequest], bool]:
+        """Ids go through their indexes; a part of a name has to read the rows."""
+        term = search_term.strip()
+        try:
+            wanted = UUID(term)
+        except ValueError:
+            if term.startswith("agt_"):
+                return queryset.filter(agent_id=term), False
+            return queryset.filter(agent_name__icontains=term), False
+        return queryset.filter(Q(pk=wanted) | Q(request_id=wanted) | Q(owner_id=wanted)), False
+
+    @admin.display(description="Integrity")
+    def integrity(self, approval: ApprovalRequest) -> str:
+        """What the worker would say of this row, before looking at rights."""
+        try:
+            check_row(approval)
+            if approval.decision in {Decision.APPROVED, Decision.DENIED}:
+                check_seal(approval)
+        except Tampered as error:
+            return f"TAMPERED: {error}"
+        return "Digest, columns and seal fit the stored call."
+
+    @admin.display(description="Stored call")
+    def stored_call(self, approval: ApprovalRequest) -> SafeString:
+        text = bytes(approval.form).decode("utf-8", errors="backslashreplace")
+        try:
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        except ValueError:
+            pass
+        return format_html("<pre>{}</pre>", reveal(text))
+
+    @admin.display(description="result_json")
+    def stored_result(self, approval: ApprovalRequest) -> SafeString | str:
+        return format_html("<pre>{}</pre>", reveal(approval.result_json)) if approval.result_json else "-"
+
+    @admin.display(description="seal")
+    def seal_hex(self, approval: ApprovalRequest) -> str:
+        return bytes(approval.seal).hex() if approval.seal else "-"
+
+    @admin.display(description="Every audit row of this approval")
+    def story(self, approval: ApprovalRequest) -> SafeString:
+        events = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk).order_by("seq")
+        rows = format_html_join(
+            "",
+            '<tr><td>{}</td><td><a href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>',
+            (
+                (
+                    event.at.isoformat(timespec="milliseconds"),
+                    reverse("admin:audit_auditevent_change", args=[event.pk]),
+                    event.event,
+                    event.result,
+                    event.actor_label,
+                    event.reason,
+                )
+                for event in events
+            ),
+        )
+        more = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': str(approval.request_id)})}"
+        return format_html(
+            '<table><tbody>{}</tbody></table><a href="{}">Audit log, request {}</a>', rows, more, approval.request_id
+        )

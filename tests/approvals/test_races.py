@@ -1,0 +1,128 @@
+"""Races on real PostgreSQL, in threads with connections of their own: one winner, one audit row, the loser told.
+
+`make races` runs 1,000 rounds of each; `make test` a few.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from approvals import transitions
+from approvals.execution import execute
+from approvals.models import ApprovalRequest
+from approvals.transitions import AlreadyDecided
+from audit.models import AuditEvent
+from platforms.models import Grant
+from tests.approvals.test_decisions import approve, deny
+from tests.world import CountingPlatform, Side, make_side, submit
+
+ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def acme(transactional_db: None, platform: CountingPlatform) -> Side:
+    return make_side("Acme", base_url=platform.url, token=platform.token)
+
+
+def together(*calls: Callable[[], Any]) -> Iterator[Any]:
+    """Let the calls go at one moment, each in a thread; yields what each returned or raised."""
+    barrier = threading.Barrier(len(calls))
+    outcomes: list[Any] = [None] * len(calls)
+
+    def go(index: int, call: Callable[[], Any]) -> None:
+        barrier.wait()
+        try:
+            outcomes[index] = call()
+        except Exception as error:  # noqa: BLE001 - handed to the test, which looks at it
+            outcomes[index] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    yield from outcomes
+
+
+def events(approval: ApprovalRequest) -> list[str]:
+    return list(AuditEvent.objects.filter(approval_id=approval.pk).order_by("seq").values_list("event", flat=True))
+
+
+RIVALS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "approve and deny": (approve, deny),
+    "approve and approve": (approve, approve),
+    "deny and deny": (deny, deny),
+}
+
+
+@pytest.mark.parametrize("rivals", RIVALS.values(), ids=RIVALS.keys())
+def test_of_two_decisions_one_wins_and_the_other_learns_who_did(acme: Side, rivals: Any) -> None:
+    first, second = rivals
+    for _ in range(ROUNDS):
+        approval = submit(acme)
+        outcomes = list(
+            together(
+                lambda row=approval: first(acme, row, member=acme.admin),
+                lambda row=approval: second(acme, row, member=acme.approver),
+            )
+        )
+        (winner,) = [outcome for outcome in outcomes if isinstance(outcome, ApprovalRequest)]
+        (loser,) = [outcome for outcome in outcomes if isinstance(outcome, AlreadyDecided)]
+        assert loser.approval.decided_by == winner.decided_by
+        assert loser.approval.decision == winner.decision
+        assert events(approval) == ["approval.requested", f"approval.{winner.decision}"]
+
+
+def test_a_click_at_the_last_moment_wins_or_loses_against_time_and_never_both(acme: Side) -> None:
+    for _ in range(ROUNDS):
+        approval = submit(acme)
+        just_before = approval.expires_at - timedelta(microseconds=1)
+        list(
+            together(
+                lambda row=approval, at=just_before: approve(acme, row, now=at),
+                lambda row=approval: transitions.expire_due(now=row.expires_at),
+            )
+        )
+        approval.refresh_from_db()
+        assert events(approval) == ["approval.requested", f"approval.{approval.decision}"]
+
+
+def test_two_workers_with_one_message_send_once(acme: Side, platform: CountingPlatform) -> None:
+    for round_ in range(ROUNDS):
+        approval = approve(acme, submit(acme))
+        list(together(*[lambda row=approval: execute(approval_id=row.pk, now=timezone.now()) for _ in range(3)]))
+        assert len(platform.requests) == round_ + 1
+        assert events(approval).count("approval.sending") == 1
+
+
+def test_a_revocation_stops_the_call_or_comes_after_its_intent(acme: Side, platform: CountingPlatform) -> None:
+    for _ in range(ROUNDS):
+        platform.log.write_text("")
+        Grant.objects.update(revoked_at=None)
+        approval = approve(acme, submit(acme))
+        list(
+            together(
+                lambda row=approval: execute(approval_id=row.pk, now=timezone.now()),
+                lambda: Grant.objects.update(revoked_at=timezone.now()),
+            )
+        )
+        approval.refresh_from_db()
+        assert approval.executed_at is not None
+        assert len(platform.requests) == events(approval).count("approval.sending")
+
+
+def test_the_same_call_at_the_same_moment_is_one_card(acme: Side) -> None:
+    for round_ in range(ROUNDS):
+        body = f'{{"round":{round_}}}'
+        rows = list(together(*[lambda text=body: submit(acme, body=text) for _ in range(4)]))
+        assert len({row.pk for row in rows}) == 1
+        assert ApprovalRequest.objects.count() == round_ + 1
