@@ -1,6 +1,7 @@
 """Forensics on approvals in Django's admin: the whole story of one call on one page; nobody edits history here."""
 
 import json
+from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -80,11 +81,9 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
     @admin.display(description="Stored call")
     def stored_call(self, approval: ApprovalRequest) -> SafeString:
         text = bytes(approval.form).decode("utf-8", errors="backslashreplace")
-        try:
+        with suppress(ValueError):
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        except ValueError:
-            pass
-        return format_html("<pre>{}</pre>", reveal(text))
+        return format_html("<pre>{}</pre>", "\n".join(map(reveal, text.split("\n"))))
 
     @admin.display(description="result_json")
     def stored_result(self, approval: ApprovalRequest) -> SafeString | str:
