@@ -96,6 +96,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
     try:
         django.setup()
+        call_command("check")  # imports every route, which the web server would do at its first request only
         check_database()
         check_broker()
         check_migrations() if options.no_migrate else migrate()

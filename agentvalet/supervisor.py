@@ -217,8 +217,11 @@ def wait_until_served(child: Child, *, host: str, port: int, host_header: str) -
         connection = HTTPConnection(reach, port, timeout=5)
         try:
             connection.request("GET", "/health", headers={"Host": host_header})
-            if connection.getresponse().status < 500:
+            status = connection.getresponse().status
+            if status < 500:
                 return
+            if status == 500:  # it runs, and will not mend itself
+                break
         except (OSError, HTTPException):
             pass
         finally:
