@@ -159,7 +159,10 @@ class _Exchange:
         family, kind, protocol, address = where
         if family not in {socket.AF_INET, socket.AF_INET6} or not self._may_reach(address[0], address[1]):
             return int(pycurl.SOCKET_BAD)
-        opened = socket.socket(family, kind, protocol)
+        try:
+            opened = socket.socket(family, kind, protocol)
+        except OSError:  # no IPv6 on this machine, or no descriptor left: libcurl goes on to the next address
+            return int(pycurl.SOCKET_BAD)
         self._opened.append(opened)
         return opened
 

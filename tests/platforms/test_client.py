@@ -1,6 +1,8 @@
 """The client sends what it is told, once, and survives whatever comes back."""
 
 import gzip
+import os
+import resource
 import socket
 import struct
 import threading
@@ -88,6 +90,7 @@ def test_every_method_is_sent_with_and_without_a_body(method: str, body: bytes |
         assert call(server.url, method=method, body=body).body == (b"" if method == "HEAD" else b"{}")
     assert server.received[0].request_line == f"{method} / HTTP/1.1".encode()
     assert server.received[0].header(b"content-length") == length
+    assert server.received[0].header(b"content-type") == ([b"application/json"] if body else [])
     assert server.received[0].body == (body or b"")
 
 
@@ -113,7 +116,7 @@ def test_only_the_listed_headers_of_the_last_answer_are_kept() -> None:
         b"HTTP/1.1 100 Continue\r\nETag: early\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </early>\r\n\r\n"
         b"HTTP/1.1 200 OK\r\nCONTENT-TYPE:  text/plain \r\nSet-Cookie: a=b\r\nLocation: /x\r\nX-Other: y\r\n"
         b"Link: </a>\r\nLink: </b>\r\nX-Request-Id: r\xe9\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b"2\r\nab\r\n0\r\nContent-Type: text/html\r\nETag: late\r\n\r\n"
+        b"2\r\nab\r\n0\r\nContent-Type: text/html\r\nHTTP/1.1 500 Late: x\r\nETag: late\r\n\r\n"
     )
     with wire_server(always(answer)) as server:
         response = call(server.url)
@@ -137,6 +140,11 @@ def test_an_answer_of_exactly_the_limit_is_taken() -> None:
         assert len(call(server.url).body) == LIMIT
 
 
+def test_a_limit_of_nothing_takes_nothing() -> None:
+    with wire_server(always(OK)) as server, pytest.raises(PlatformUnreachable, match="larger than 0 bytes"):
+        send(method="GET", url=server.url, headers=(), body=None, timeout=5, max_response_bytes=0)
+
+
 def for_ever(start: bytes, again: bytes, *, pause: float = 0) -> Answer:
     """`start`, then `again` until the client goes away."""
 
@@ -157,6 +165,7 @@ def for_ever(start: bytes, again: bytes, *, pause: float = 0) -> Answer:
         for_ever(b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n", b"x" * 65536),
         for_ever(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"400\r\n" + b"x" * 1024 + b"\r\n"),
         for_ever(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 65536),
+        then_close(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 300 + b"\r\n"),
         for_ever(b"HTTP/1.1 200 OK\r\n", b"X-More: y\r\n"),
         for_ever(b"HTTP/1.1 200 OK\r\n", b"X-Long: " + b"y" * 9000 + b"\r\n"),
         for_ever(b"HTTP/1.1 200 OK\r\nX-Endless: ", b"y" * 1000),
@@ -169,6 +178,7 @@ def for_ever(start: bytes, again: bytes, *, pause: float = 0) -> Answer:
         "10 GiB",
         "endless chunks",
         "endless",
+        "many headers",
         "endless headers",
         "long headers",
         "an endless header",
@@ -324,3 +334,18 @@ def test_threads_do_not_share_answers() -> None:
             thread.join()
     assert wrong == []
     assert (server.connections, len(server.received)) == (6, 120)
+
+
+def test_a_process_without_free_descriptors_sends_nothing_and_says_so() -> None:
+    with wire_server(always(OK)) as server:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+        try:
+            with pytest.raises(PlatformUnreachable) as unreachable:
+                call(server.url, method="POST", body=b"{}")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (unreachable.value.code, unreachable.value.may_have_been_sent) == ("connect_failed", False)
+    assert server.received == []

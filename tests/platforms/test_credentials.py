@@ -140,3 +140,8 @@ def test_a_credential_travels_in_its_parameter(url: str, expected: str) -> None:
 def test_a_call_cannot_set_the_parameter_of_the_credential(query: str) -> None:
     with pytest.raises(ValueError, match=r"api_key.*\.$"):
         apply(Auth("query", "api_key"), "theirs", url=f"{URL}?{query}", headers=[])
+
+
+def test_the_case_of_the_parameter_makes_no_difference() -> None:
+    with pytest.raises(ValueError, match="sets the parameter"):
+        apply(Auth("query", "apiKey"), "theirs", url=f"{URL}?apiKEY=mine", headers=[])
