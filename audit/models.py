@@ -126,7 +126,9 @@ class Checkpoint(models.Model):
     signature = models.BinaryField(max_length=64)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["owner_id", "seq"], name="checkpoint_owner_seq_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["owner_id", "seq", "public_key"], name="checkpoint_owner_seq_key_unique")
+        ]
 
     def __str__(self) -> str:
         return f"{self.owner_id} checkpoint at #{self.seq}"

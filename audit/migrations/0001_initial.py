@@ -77,7 +77,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 "constraints": [
-                    models.UniqueConstraint(fields=("owner_id", "seq"), name="checkpoint_owner_seq_unique")
+                    models.UniqueConstraint(
+                        fields=("owner_id", "seq", "public_key"), name="checkpoint_owner_seq_key_unique"
+                    )
                 ],
             },
         ),

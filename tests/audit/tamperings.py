@@ -113,6 +113,12 @@ TAMPERINGS = [
         reason="no audit record",
     ),
     Tampering(
+        name="edited, JSON without end",
+        statements=[update("canonical = repeat('[', 100000)", "= 5")],
+        bad_seq=5,
+        reason="no audit record",
+    ),
+    Tampering(
         name="edited, hash only",
         statements=[update("hash = sha256('x')", "= 3")],
         bad_seq=3,

@@ -94,6 +94,20 @@ def test_no_column_can_differ_from_what_was_hashed(owner_id: UUID, write: Write,
     assert ("deleted" if column == "owner_id" else f"column {column} ") in verdict.reason
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("batch", [1, 2, 3, 6, 7])
+def test_a_chain_of_many_batches_is_read_to_its_end(
+    owner_id: UUID, write: Write, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr("audit.verify._BATCH", batch)
+    write(owner_id, ROWS)
+    assert (verify_owner(owner_id=owner_id).verifies, verify_owner(owner_id=owner_id).seq) == (True, ROWS)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE audit_auditevent DISABLE TRIGGER append_only_rows")
+        cursor.execute("UPDATE audit_auditevent SET reason = 'x' WHERE owner_id = %s AND seq = %s", [owner_id, ROWS])
+    assert verify_owner(owner_id=owner_id).bad_seq == ROWS
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_broken_chain_gets_no_new_checkpoint(
     owner_id: UUID,
