@@ -10,10 +10,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
-import certifi
 import pycurl
 from django.conf import settings
 
@@ -33,6 +33,12 @@ USER_AGENT = "agentvalet-server"
 CONNECT_TIMEOUT = 5.0  # seconds, or the whole timeout if that is shorter
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_LINES = 256
+_SYSTEM_CA_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # macOS, BSD
+)
 KEPT_HEADERS = frozenset({"content-type", "retry-after", "x-request-id", "etag", "link"})
 
 # RFC 9110 §9.2.1. Only these may ride on a kept connection: if one has died, libcurl sends the request again.
@@ -53,7 +59,10 @@ _ERRORS: dict[int, tuple[UnreachableCode, str]] = {
     pycurl.E_COULDNT_CONNECT: ("connect_failed", "{host} refused the connection or is out of reach."),
     pycurl.E_SSL_CONNECT_ERROR: ("tls_failed", "{host} did not complete the TLS handshake."),
     pycurl.E_PEER_FAILED_VERIFICATION: ("tls_failed", "{host} has a TLS certificate that is not trusted."),
-    pycurl.E_SSL_CACERT_BADFILE: ("tls_failed", "The CA bundle of this server cannot be read."),
+    pycurl.E_SSL_CACERT_BADFILE: (
+        "tls_failed",
+        "{host} cannot be verified: install ca-certificates or set AGENTVALET_CA_BUNDLE.",
+    ),
     pycurl.E_OPERATION_TIMEDOUT: ("upstream_timeout", "{host} did not answer within {timeout:g} s."),
     pycurl.E_FILESIZE_EXCEEDED: ("response_too_large", "The answer of {host} is larger than {limit} bytes."),
     _E_TOO_LARGE: ("response_too_large", "The answer of {host} has a header that is too long."),
@@ -62,6 +71,7 @@ _ERRORS: dict[int, tuple[UnreachableCode, str]] = {
     pycurl.E_SEND_ERROR: ("connection_lost", "The connection to {host} was lost while sending."),
     pycurl.E_RECV_ERROR: ("connection_lost", "The connection to {host} was lost before its answer was complete."),
 }
+_NOT_CONNECTED: tuple[UnreachableCode, str] = ("connect_failed", "{host} could not be connected to.")
 _NOT_HTTP = 0  # stands for every other code
 _OTHER_ERROR: tuple[UnreachableCode, str] = ("invalid_response", "{host} did not answer in HTTP.")
 
@@ -211,7 +221,7 @@ class _Exchange:
         sent = self._sends > 0
         if self._refusal and not sent:
             return PlatformUnreachable(str(self._refusal), code="target_refused", may_have_been_sent=False)
-        code, sentence = _ERRORS.get(curl_code, _OTHER_ERROR)
+        code, sentence = _ERRORS.get(curl_code, _OTHER_ERROR if sent else _NOT_CONNECTED)
         if self._overflow:
             code, sentence = _ERRORS[pycurl.E_FILESIZE_EXCEEDED]
         elif sent and (code == "connect_failed" or curl_code == pycurl.E_ABORTED_BY_CALLBACK):
@@ -239,7 +249,7 @@ def _set_policy(curl: pycurl.Curl, *, timeout: float, max_response_bytes: int, f
     curl.setopt(pycurl.PATH_AS_IS, 1)
     curl.setopt(pycurl.PROXY, "")  # "" also switches off http_proxy and friends
     curl.setopt(pycurl.NETRC, pycurl.NETRC_IGNORED)
-    curl.setopt(pycurl.CAINFO, settings.CA_BUNDLE or certifi.where())
+    curl.setopt(pycurl.CAINFO, settings.CA_BUNDLE or _system_ca_bundle())
     curl.setopt(pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2)
     curl.setopt(pycurl.SSL_VERIFYPEER, 1)
     curl.setopt(pycurl.SSL_VERIFYHOST, 2)
@@ -285,6 +295,11 @@ def _check_request(*, method: str, url: str, headers: Sequence[tuple[str, str]])
         if not _HEADER_VALUE.fullmatch(value):
             raise ValueError(f"The value of the header {name} cannot be sent.")
     return target
+
+
+def _system_ca_bundle() -> str:
+    """The bundle of the operating system. libcurl is told, because the one in pycurl's wheels knows Fedora's only."""
+    return next((path for path in _SYSTEM_CA_BUNDLES if Path(path).is_file()), _SYSTEM_CA_BUNDLES[0])
 
 
 @lru_cache(maxsize=4)

@@ -338,6 +338,7 @@ def test_threads_do_not_share_answers() -> None:
 
 def test_a_process_without_free_descriptors_sends_nothing_and_says_so() -> None:
     with wire_server(always(OK)) as server:
+        call(server.url)  # what is made at the first use is there
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         lowest_free = os.dup(0)
         os.close(lowest_free)
@@ -348,4 +349,4 @@ def test_a_process_without_free_descriptors_sends_nothing_and_says_so() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (unreachable.value.code, unreachable.value.may_have_been_sent) == ("connect_failed", False)
-    assert server.received == []
+    assert len(server.received) == 1

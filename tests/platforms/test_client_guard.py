@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
-from platforms.client import PlatformResponse, PlatformUnreachable, send
+from platforms.client import PlatformResponse, PlatformUnreachable, _system_ca_bundle, send
 from tests.platforms.conftest import TestAuthority
 from tests.platforms.wire_server import OK, always, then_close, wire_server
 
@@ -248,12 +248,19 @@ def test_a_server_without_tls_gets_nothing_over_https() -> None:
     assert unreachable.value.may_have_been_sent is False
 
 
+def test_the_bundle_of_the_operating_system_is_found() -> None:
+    bundle = Path(_system_ca_bundle())
+    if not bundle.is_file():
+        pytest.skip("this machine has no CA bundle")
+    assert b"BEGIN CERTIFICATE" in bundle.read_bytes()
+
+
 @pytest.mark.usefixtures("loopback_listed")
 def test_a_ca_bundle_that_is_missing_is_said(settings: Settings, authority: TestAuthority, tmp_path: Path) -> None:
     settings.CA_BUNDLE = str(tmp_path / "missing.pem")
     with (
         wire_server(always(OK), tls=authority.server()) as server,
-        pytest.raises(PlatformUnreachable, match="CA bundle"),
+        pytest.raises(PlatformUnreachable, match="AGENTVALET_CA_BUNDLE"),
     ):
         get(f"https://localhost:{server.port}/")
     assert server.received == []
