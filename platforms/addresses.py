@@ -115,9 +115,8 @@ def check_address(ip: str, port: int, *, host: str, allowed: PrivateTargets) -> 
     if kind is None and isinstance(address, IPv6Address) and address not in _GLOBAL_V6:
         kind = "a reserved address"
     if kind is not None:
-        raise TargetRefused(
-            f"{host} resolves to {ip}, {kind}: it is called only if AGENTVALET_PRIVATE_TARGETS lists it."
-        )
+        where = f"{ip} is" if host == ip else f"{host} resolves to {ip},"
+        raise TargetRefused(f"{where} {kind}: it is called only if AGENTVALET_PRIVATE_TARGETS lists it.")
 
 
 def _unwrap(address: Address) -> Address:
