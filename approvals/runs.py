@@ -16,6 +16,7 @@ from audit.events import Event, Result
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 
+LEASE_MARGIN = 15  # seconds on top of the longest call: for the commit of its outcome
 OUTCOME_UNKNOWN = (
     "outcome unknown: the call was begun and its answer was lost. It will not be sent again; check on the platform."
 )
@@ -36,7 +37,7 @@ class Claim:
 
 def lease() -> timedelta:
     """How long a begun call may go without an outcome before it counts as unknown."""
-    return timedelta(seconds=settings.APPROVED_TIMEOUT + 30)
+    return timedelta(seconds=settings.APPROVED_TIMEOUT + LEASE_MARGIN)
 
 
 def claim(*, approval_id: UUID, now: datetime) -> Claim:
