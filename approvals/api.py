@@ -14,6 +14,7 @@ from agents.errors import ApiError
 from agents.http import client_address, stamped
 from agents.permissions import AgentMayAct
 from approvals.envelope import compact, success, upstream_error
+from approvals.execution import CannotSend
 from approvals.models import ApprovalRequest, Decision
 from approvals.serializers import ActionInput, ApprovalOutput, ErrorOutput, QueuedOutput
 from approvals.services import Action, Forwarded, submit_action
@@ -21,7 +22,6 @@ from audit.events import JSON
 from platforms.client import PlatformUnreachable
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
-from platforms.vault import VaultError
 
 
 class ActionView(APIView):
@@ -61,8 +61,8 @@ class ActionView(APIView):
             status = 504 if error.code == "upstream_timeout" else 502
             extra: dict[str, JSON] = {"detail": str(error)}
             raise ApiError(status, "Upstream request failed", code=error.code, extra=extra) from error
-        except VaultError as error:
-            raise ApiError(502, "The stored credential cannot be opened.", code="credential_unavailable") from error
+        except CannotSend as error:
+            raise ApiError(502, str(error), code=error.reason) from error
         if isinstance(outcome, Forwarded):
             return _answer(outcome)
         return Response(QueuedOutput(outcome).data, status=202)

@@ -25,6 +25,15 @@ from platforms.vault import VaultError
 
 logger = logging.getLogger(__name__)
 
+
+class CannotSend(Exception):
+    """The call could not be put together; nothing has left. The text is one sentence without secrets."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
 MAYBE_SENT = "outcome unknown: {error} The call may have reached the platform and will not be sent again; check there."
 
 
@@ -53,8 +62,8 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
             timeout=settings.APPROVED_TIMEOUT,
             idempotency_key=str(approval_id),
         )
-    except VaultError as error:
-        runs.fail(approval_id=approval_id, error=f"{error} Nothing was sent.", reason="vault", now=timezone.now())
+    except CannotSend as error:
+        runs.fail(approval_id=approval_id, error=f"{error} Nothing was sent.", reason=error.reason, now=timezone.now())
     except PlatformUnreachable as error:
         if error.may_have_been_sent:
             runs.lose(
@@ -78,7 +87,7 @@ def forward(
 
     Raises:
         PlatformUnreachable: no answer came.
-        VaultError: the credential does not open.
+        CannotSend: it was not sent.
     """
 
     def audit(event: Event, result: Result, *, at: datetime, reason: str = "", **metadata: JSON) -> UUID:
@@ -105,8 +114,8 @@ def forward(
     except PlatformUnreachable as error:
         audit(Event.ACTION_FAILED, Result.ERROR, at=timezone.now(), reason=error.code)
         raise
-    except VaultError:
-        audit(Event.ACTION_FAILED, Result.ERROR, at=timezone.now(), reason="vault")
+    except CannotSend as error:
+        audit(Event.ACTION_FAILED, Result.ERROR, at=timezone.now(), reason=error.reason)
         raise
     done = timezone.now()
     result = Result.ALLOWED if response.status < 400 else Result.ERROR
@@ -121,13 +130,18 @@ def _send(form: Form, coverage: Coverage, *, timeout: float, idempotency_key: st
         headers.append(("Content-Type", form.content_type))
     if idempotency_key:
         headers.append(("Idempotency-Key", idempotency_key))
-    url, headers = apply(coverage.auth, coverage.credential(), url=form.url, headers=headers)
-    return client.send(
-        method=form.method,
-        url=url,
-        headers=headers,
-        body=None if form.body is None else form.body.encode(),
-        timeout=timeout,
-        max_response_bytes=settings.MAX_RESPONSE_BYTES,
-        fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
-    )
+    try:
+        url, headers = apply(coverage.auth, coverage.credential(), url=form.url, headers=headers)
+        return client.send(
+            method=form.method,
+            url=url,
+            headers=headers,
+            body=None if form.body is None else form.body.encode(),
+            timeout=timeout,
+            max_response_bytes=settings.MAX_RESPONSE_BYTES,
+            fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
+        )
+    except VaultError as error:
+        raise CannotSend("credential_unavailable", str(error)) from error
+    except ValueError as error:  # what `apply` and `send` raise before anything leaves
+        raise CannotSend("request_refused", str(error)) from error

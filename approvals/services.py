@@ -58,7 +58,7 @@ def submit_action(
     Raises:
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
-        PlatformUnreachable, VaultError: see `approvals.execution.forward`.
+        PlatformUnreachable, CannotSend: see `approvals.execution.forward`.
     """
     try:
         endpoint = parse_endpoint(action.endpoint)

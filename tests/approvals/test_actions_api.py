@@ -13,7 +13,7 @@ from agents.enrolment import invite
 from agents.models import Agent, AgentStatus
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent
-from platforms.models import Connection, ConnectionStatus
+from platforms.models import Connection, ConnectionStatus, Platform
 from tests.world import CountingPlatform, Side, bearer, public_key
 
 READ = {"platform": "acme-chat", "endpoint": "/api/messages?limit=2", "method": "GET", "scope": "chat:read"}
@@ -233,7 +233,17 @@ def test_a_credential_that_does_not_open_is_a_502_without_secrets(client: Client
     Connection.objects.update(credential_ciphertext=b"\0" * 60)
     response = post(client, acme, READ)
     assert (response.status_code, response.json()["code"]) == (502, "credential_unavailable")
-    assert events(acme)[-1] == ("action.failed", "vault")
+    assert events(acme)[-1] == ("action.failed", "credential_unavailable")
+
+
+def test_an_endpoint_that_sets_the_credentials_own_parameter_is_not_sent(
+    client: Client, acme: Side, platform: CountingPlatform
+) -> None:
+    Platform.objects.update(auth={"type": "query", "name": "api_key"})
+    response = post(client, acme, READ | {"endpoint": "/api/messages?api_key=mine"})
+    assert (response.status_code, response.json()["code"]) == (502, "request_refused")
+    assert events(acme)[-1] == ("action.failed", "request_refused")
+    assert platform.requests == []
 
 
 @pytest.mark.parametrize("status", [AgentStatus.SUSPENDED, AgentStatus.REVOKED, AgentStatus.PENDING])
