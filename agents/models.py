@@ -47,6 +47,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    def inspected_owner_ids(self) -> list[uuid.UUID] | None:
+        """The owners whose history this person may look into at /admin; None for every one."""
+        if self.is_superuser:
+            return None
+        return [
+            member.owner_id
+            for member in Member.objects.filter(user=self).order_by("pk")
+            if member.role in {Role.ADMIN, Role.AUDITOR}
+        ]
+
 
 class Owner(models.Model):
     """The account (tenant) whose agents, connections, approvals and audit rows these are; `owner_id` on the wire."""

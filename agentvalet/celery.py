@@ -8,7 +8,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
 
 app = Celery("agentvalet")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["approvals"])
+app.autodiscover_tasks(["approvals", "audit"])
 app.conf.beat_schedule = {
     "sweep-approvals": {"task": "approvals.sweep", "schedule": 2.0, "options": {"expires": 10}},
+    "checkpoint-audit": {"task": "audit.checkpoint", "schedule": 60.0, "options": {"expires": 50}},
 }

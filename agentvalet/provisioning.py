@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from agents.enrolment import add_key, invite
 from agents.keys import KeyRefused
-from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, User
+from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, Role, User
 from agentvalet.provision_file import Document, ProvisionError
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
@@ -116,7 +116,7 @@ class _Run:
             password = self.secret(entry["password_env"], (*path, "password_env"))
             if password is None:
                 return
-            user = User.objects.create_user(entry["email"], password, is_staff=entry["role"] == "admin")
+            user = User.objects.create_user(entry["email"], password, is_staff=entry["role"] in {Role.ADMIN, Role.AUDITOR})
         member, created = Member.objects.get_or_create(
             owner=self.owner, user=user, defaults={"role": entry["role"], "created_at": self.now}
         )

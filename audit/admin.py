@@ -15,10 +15,30 @@ from audit.events import Result
 from audit.models import AuditEvent, ChainHead, Checkpoint
 
 
+def inspected_owner_ids(request: HttpRequest) -> list[UUID] | None:
+    """Whose history the signed-in person may look into; None for every owner's."""
+    return request.user.inspected_owner_ids() if request.user.is_authenticated else []
+
+
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """Nobody adds, changes or deletes, whatever permissions an account has been given."""
+    """Nobody adds, changes or deletes, whatever permissions an account has been given; a tenant sees its own rows.
+
+    The user model says whose rows those are.
+    """
 
     actions = None
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        owner_ids = inspected_owner_ids(request)
+        return owner_ids is None or (bool(owner_ids) if obj is None else obj.owner_id in owner_ids)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        owner_ids = inspected_owner_ids(request)
+        rows = super().get_queryset(request)
+        return rows if owner_ids is None else rows.filter(owner_id__in=owner_ids)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -11,6 +11,8 @@ import importlib
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +65,10 @@ def _boot() -> Path:
         "AGENTVALET_SEAL_KEY": key(),
         "AGENTVALET_AUDIT_KEY": key(),
     }
+    root = Path(__file__).parent.parent
+    subprocess.run(  # the pages name static files by their hashes, so they have to be collected once
+        [sys.executable, str(root / "manage.py"), "collectstatic", "--noinput", "--verbosity", "0"], check=True
+    )
     return data
 
 

@@ -1,0 +1,89 @@
+"""/admin: the whole story of one call on one page, for those who may look, and nothing to change."""
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from agents.models import User
+from approvals.execution import execute
+from approvals.models import ApprovalRequest
+from tests.approvals.test_decisions import approve
+from tests.world import Side, submit
+
+LIST = "/admin/approvals/approvalrequest/"
+
+
+@pytest.fixture
+def auditor(client: Client, acme: Side) -> Client:
+    """The owner's auditor, as provisioning makes one."""
+    User.objects.filter(pk=acme.auditor.user_id).update(is_staff=True)
+    client.force_login(User.objects.get(pk=acme.auditor.user_id))
+    return client
+
+
+def executed(side: Side) -> ApprovalRequest:
+    approval = approve(side, submit(side))
+    execute(approval_id=approval.pk, now=timezone.now())
+    return ApprovalRequest.objects.get(pk=approval.pk)
+
+
+def test_one_page_has_the_call_the_decision_the_result_and_every_audit_row(auditor: Client, acme: Side) -> None:
+    approval = executed(acme)
+    page = auditor.get(f"{LIST}{approval.pk}/change/").content.decode()
+    for piece in (
+        approval.digest,
+        "&quot;method&quot;: &quot;POST&quot;",
+        "approver@acme.example",
+        bytes(approval.seal or b"").hex(),
+        "Digest, columns and seal fit the stored call.",
+        "approval.requested",
+        "approval.approved",
+        "approval.sending",
+        "approval.executed",
+        str(approval.request_id),
+    ):
+        assert piece in page
+    assert 'name="_save"' not in page
+
+
+def test_a_row_edited_by_hand_is_called_so(auditor: Client, acme: Side) -> None:
+    approval = executed(acme)
+    ApprovalRequest.objects.filter(pk=approval.pk).update(decided_by="nobody@example.com")
+    assert "TAMPERED" in auditor.get(f"{LIST}{approval.pk}/change/").content.decode()
+
+
+def test_the_rows_of_another_owner_are_not_there(auditor: Client, acme: Side, stranger: Side) -> None:
+    theirs = executed(stranger)
+    ours = executed(acme)
+    page = auditor.get(LIST).content.decode()
+    assert str(ours.pk) in page
+    assert str(theirs.pk) not in page
+    assert auditor.get(f"{LIST}{theirs.pk}/change/").status_code == 302  # Django's admin: no such object, to the index
+    assert "approval.requested" not in auditor.get(f"/admin/audit/auditevent/?q={theirs.pk}").content.decode()
+
+
+def test_an_approver_has_no_forensics(client: Client, acme: Side) -> None:
+    User.objects.filter(pk=acme.approver.user_id).update(is_staff=True)
+    client.force_login(User.objects.get(pk=acme.approver.user_id))
+    assert client.get(LIST).status_code == 403
+
+
+@pytest.mark.parametrize("what", ["approval id", "request id", "agent id", "part of a name"])
+def test_a_row_is_found_by(auditor: Client, acme: Side, what: str) -> None:
+    approval = executed(acme)
+    term = {
+        "approval id": approval.pk,
+        "request id": approval.request_id,
+        "agent id": approval.agent_id,
+        "part of a name": "cme b",
+    }[what]
+    assert str(approval.pk) in auditor.get(LIST, {"q": str(term)}).content.decode()
+
+
+@pytest.mark.parametrize("path", [f"{LIST}add/", f"{LIST}{{pk}}/delete/", "/admin/audit/auditevent/add/"])
+def test_history_cannot_be_added_to_or_deleted_here(auditor: Client, acme: Side, path: str) -> None:
+    approval = executed(acme)
+    assert auditor.get(path.format(pk=approval.pk)).status_code == 403
+    auditor.post(f"{LIST}{approval.pk}/change/", {"decision": "denied"})
+    approval.refresh_from_db()
+    assert approval.decision == "approved"
