@@ -15,7 +15,6 @@ PUBLIC_PATHS = ("/sign-in", "/sign-out", "/health")
 PUBLIC_PREFIXES = (
     "/v1/",  # agents show an assertion
     "/.well-known/",
-    "/admin/",  # has its own check, and sends people to /sign-in
 )
 
 
@@ -42,6 +41,8 @@ class SignInRequired:
     def process_view(
         self, request: HttpRequest, view: Callable[..., HttpResponse], args: Any, kwargs: Any
     ) -> HttpResponse | None:
+        if not request.path.startswith(PUBLIC_PREFIXES) and request.path != "/health":
+            request.get_host()  # DisallowedHost, a 400, for pages under a name that is not ours (DNS rebinding)
         if request.path in PUBLIC_PATHS or request.path.startswith(PUBLIC_PREFIXES):
             return None
         user = request.user
@@ -49,20 +50,23 @@ class SignInRequired:
             if wants_fragment(request):
                 return HttpResponse(status=401)  # the sign-in page must not end up inside the list
             return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
+        if request.path.startswith("/admin/"):
+            # The admin's own form would be a second way in, without the throttle: it is never reached.
+            return None if user.is_staff else _refusal(request, "The admin is for staff", "Go back to the approvals.")
         member = current_member(user)
         if member is None:
-            return render(
+            return _refusal(
                 request,
-                "errors/error.html",
-                {
-                    "title": "You are not a member of any owner yet",
-                    "sentence": "Ask an administrator to add you, then reload this page.",
-                    "may_sign_out": True,
-                },
-                status=403,
+                "You are not a member of any owner yet",
+                "Ask an administrator to add you, then reload this page.",
             )
         request.member = member  # type: ignore[attr-defined]  # MemberRequest, from here on
         return None
+
+
+def _refusal(request: HttpRequest, title: str, sentence: str) -> HttpResponse:
+    context = {"title": title, "sentence": sentence, "may_sign_out": True}
+    return render(request, "errors/error.html", context, status=403)
 
 
 def current_member(user: User) -> Member | None:

@@ -12,7 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST
 
 from agents.http import StampedRequest, stamped
 from agents.models import Member, User
@@ -40,7 +40,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _page(request, target)
     form = SignInForm(request.POST)
-    email = str(form.data.get("email", ""))[:254]
+    email = str(form.data.get("email", "")).strip()[:254]
     now = stamped(request).now
     wait = count_try(address=client_address(request), email=email, now=now)
     if wait is not None:
@@ -66,26 +66,6 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return redirect("sign-in")
 
 
-@require_safe
-@never_cache
-def admin_sign_in(request: HttpRequest) -> HttpResponse:
-    """/admin's own form would be a second way in, without the throttle: everybody comes through /sign-in."""
-    if request.user.is_authenticated:
-        return render(
-            request,
-            "errors/error.html",
-            {
-                "title": "The admin is for staff",
-                "sentence": "Go back to the approvals, or sign out and come back with a staff account.",
-                "may_sign_out": True,
-            },
-            status=403,
-        )
-    target = redirect("sign-in")
-    target["Location"] += "?next=/admin/"
-    return target
-
-
 def _page(request: HttpRequest, target: str, *, email: str = "", error: str = "", status: int = 200) -> HttpResponse:
     return render(request, "agents/sign_in.html", {"next": target, "email": email, "error": error}, status=status)
 
@@ -101,7 +81,9 @@ def _too_many(request: HttpRequest, target: str, email: str, wait: timedelta) ->
 def _next(request: HttpRequest) -> str:
     """Where to go afterwards: a path of this site, or the front page."""
     target = str(request.POST.get("next") or request.GET.get("next") or "")
-    ours = target.startswith("/") and url_has_allowed_host_and_scheme(target, allowed_hosts=None)
+    ours = (
+        target.startswith("/") and target.isprintable() and url_has_allowed_host_and_scheme(target, allowed_hosts=None)
+    )
     return target if ours else "/"
 
 

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from approvals.reveal import marked_html, pieces
 
-SUMMARY_LENGTH = 120  # characters of a payload on the closed card
+SUMMARY_LENGTH = 140  # characters of a payload on the closed card
 PLAIN_FROM = 64 * 1024  # characters; from here on a payload is shown in a box of its own, without line numbers
 _DEEPEST_INDENT = 20  # levels; deeper ones say their level in words
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')

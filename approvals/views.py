@@ -39,7 +39,7 @@ def queue(request: MemberRequest) -> HttpResponse:
         "pending_count": total,
         "hidden_count": max(0, total - MOST_CARDS),
         "version": version,
-        "now": request.now,
+        "now_ms": _milliseconds(request),
         "url": request.path,
         "outcomes": _outcomes(request, version),
         "may_decide": request.member.may_decide,
@@ -60,7 +60,7 @@ def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
         "cards": [make_card(approval=approval, now=request.now)],
         "pending_count": ApprovalRequest.objects.for_owner(request.member.owner).pending(request.now).count(),
         "version": version,
-        "now": request.now,
+        "now_ms": _milliseconds(request),
         "url": request.path,
         "outcomes": [],
         "may_decide": request.member.may_decide,
@@ -174,6 +174,10 @@ def _outcomes(request: MemberRequest, version: int) -> list[object]:
 
 def _stamp(response: HttpResponse, request: MemberRequest) -> HttpResponse:
     """The server's time for countdowns; page and fragment share an address, so caches are told them apart."""
-    response["X-Server-Time"] = str(int(request.now.timestamp() * 1000))
+    response["X-Server-Time"] = str(_milliseconds(request))
     patch_vary_headers(response, ["X-Fragment", "Cookie"])
     return response
+
+
+def _milliseconds(request: MemberRequest) -> int:
+    return int(request.now.timestamp() * 1000)

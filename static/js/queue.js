@@ -76,7 +76,7 @@
     slot.className = "slot";
     slot.dataset.slot = "";
     slot.textContent = `${word}: ${card.dataset.name}`;
-    slot.style.minHeight = `${card.offsetHeight}px`;
+    slot.style.minHeight = `${card.getBoundingClientRect().height}px`;
     const focused = card.contains(document.activeElement);
     card.replaceWith(slot);
     if (focused) {
@@ -88,7 +88,7 @@
   const swap = (card, next) => {
     const index = [...list.children].indexOf(card);
     const focused = card.contains(document.activeElement);
-    if (index <= engagedUpTo()) next.style.minHeight = `${card.offsetHeight}px`;
+    if (index <= engagedUpTo()) next.style.minHeight = `${card.getBoundingClientRect().height}px`;
     next.querySelector("details").open ||= card.querySelector("details").open;
     const [typed, field] = [card, next].map((part) => part.querySelector(".deny-reason"));
     if (typed && field) field.value = typed.value;
@@ -209,7 +209,7 @@
     const line = document.createElement("p");
     line.className = "card-actions processing";
     line.setAttribute("role", "status");
-    line.style.minHeight = `${actions.offsetHeight}px`;
+    line.style.minHeight = `${actions.getBoundingClientRect().height}px`;
     const spinner = document.createElement("span");
     spinner.className = "spinner";
     line.append(spinner, word);

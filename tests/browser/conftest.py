@@ -1,0 +1,86 @@
+"""Chromium in front of the real pages. Every page made here fails its test on a console error or a CSP violation."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from django.test import Client
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from agents.models import Member
+from tests.browser.site import served_site
+from tests.pages.scene import Scene, collect_static, make_scene, signed_in
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+OpenPage = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.fail("No Chromium found: `make test` installs it, or do so by hand (apt-get install chromium).")
+    # Playwright's loop runs in this thread, which Django takes for a view that blocks it.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture(scope="session")
+def static_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with collect_static(str(tmp_path_factory.mktemp("static"))):
+        yield
+
+
+@pytest.fixture
+def site(transactional_db: None, static_files: None) -> Iterator[str]:
+    with served_site() as url:
+        yield url
+
+
+@pytest.fixture
+def scene(site: str) -> Scene:
+    return make_scene()
+
+
+@pytest.fixture
+def open_page(chromium: Browser, site: str, scene: Scene) -> Iterator[OpenPage]:
+    """Opens a path in a fresh browser profile, signed in as a member (None: nobody); keywords are the profile's."""
+    complaints: list[str] = []
+    with ExitStack() as profiles:
+
+        def open_it(path: str, *, member: Member | None = scene.admin, expected: str = "", **profile: Any) -> Page:
+            context = chromium.new_context(base_url=site, **profile)
+            profiles.callback(context.close)
+            if member is not None:
+                client: Client = signed_in(member)
+                cookie = client.cookies["agentvalet_session"]
+                context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": site}])
+            context.clock.install()  # tests move the page's timers on instead of waiting
+            page = context.new_page()
+
+            def complain(text: str) -> None:
+                if not (expected and expected in text):
+                    complaints.append(text)
+
+            page.on("console", lambda line: complain(line.text) if line.type in {"error", "warning"} else None)
+            page.on("pageerror", lambda error: complain(str(error)))
+            page.goto(path)
+            return page
+
+        yield open_it
+    assert complaints == []

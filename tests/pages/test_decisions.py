@@ -1,0 +1,198 @@
+"""The two buttons: what they do, for whom, and what is said when they cannot."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from approvals.models import ApprovalRequest, Decision
+from audit.models import AuditEvent
+from tests.pages.scene import Scene, signed_in
+
+FRAGMENT = {"X-Fragment": "1"}
+
+
+def press(
+    client: Client, button: str, approval: ApprovalRequest, *, digest: str = "", script: bool = True, reason: str = ""
+) -> Any:
+    data = {"digest": digest or approval.digest, "reason": reason}
+    return client.post(f"/approvals/{approval.pk}/{button}", data, headers=FRAGMENT if script else {})
+
+
+def now_in_database(approval: ApprovalRequest) -> ApprovalRequest:
+    return ApprovalRequest.objects.get(pk=approval.pk)
+
+
+def test_approve_answers_with_the_card_processing(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    response = press(admin, "approve", approval)
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert response["X-Fragment"] == "card"
+    assert "Processing…" in html
+    assert "data-decide" not in html
+    row = now_in_database(approval)
+    assert (row.decision, row.decided_by, row.decided_via) == (Decision.APPROVED, "admin@acme.example", "dashboard")
+
+
+def test_deny_answers_with_nothing_left_to_show(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    response = press(admin, "deny", approval, reason="  Not on a Friday\0 ")
+    assert (response.status_code, response.content) == (204, b"")
+    row = now_in_database(approval)
+    assert (row.decision, row.deny_reason) == (Decision.DENIED, "Not on a Friday")
+
+
+@pytest.mark.parametrize(
+    ("button", "sentence"), [("approve", "Approved. The call is on its way."), ("deny", "Denied. Nothing was sent.")]
+)
+def test_without_script_a_button_leads_back_to_the_queue(
+    scene: Scene, admin: Client, button: str, sentence: str
+) -> None:
+    approval = scene.submit({"n": 1})
+    response = press(admin, button, approval, script=False)
+    assert (response.status_code, response.headers["Location"]) == (302, "/approvals")
+    assert sentence in admin.get("/approvals").content.decode()
+
+
+@pytest.mark.parametrize("button", ["approve", "deny"])
+@pytest.mark.parametrize("method", ["get", "head", "put", "delete", "patch", "options"])
+def test_only_a_post_decides(scene: Scene, admin: Client, button: str, method: str) -> None:
+    approval = scene.submit({"n": 1})
+    response = getattr(admin, method)(f"/approvals/{approval.pk}/{button}?digest={approval.digest}")
+    assert response.status_code == 405
+    assert now_in_database(approval).decision == Decision.PENDING
+
+
+@pytest.mark.parametrize("button", ["approve", "deny"])
+def test_a_decision_without_our_form_is_refused(scene: Scene, button: str) -> None:
+    approval = scene.submit({"n": 1})
+    response = press(signed_in(scene.admin, enforce_csrf_checks=True), button, approval)
+    assert response.status_code == 403
+    assert "This page is out of date" in response.content.decode()
+    assert now_in_database(approval).decision == Decision.PENDING
+
+
+@pytest.mark.parametrize("button", ["approve", "deny"])
+def test_somebody_elses_approval_does_not_exist(scene: Scene, stranger: Client, button: str) -> None:
+    approval = scene.submit({"n": 1})
+    assert press(stranger, button, approval).status_code == 404
+    assert press(stranger, button, approval, script=False).status_code == 404
+    assert now_in_database(approval).decision == Decision.PENDING
+    assert stranger.post(f"/approvals/{uuid4()}/{button}").status_code == 404
+
+
+@pytest.mark.parametrize("button", ["approve", "deny"])
+def test_an_auditor_decides_nothing(scene: Scene, stranger: Client, button: str) -> None:
+    approval = scene.submit({"n": 1})
+    auditor = signed_in(scene.auditor)
+    response = press(auditor, button, approval)
+    assert response.status_code == 403
+    assert "Your role reads only. Nothing was decided." in response.content.decode()
+    assert now_in_database(approval).decision == Decision.PENDING
+    assert auditor.post(f"/approvals/{uuid4()}/{button}", headers=FRAGMENT).status_code == 404
+
+
+def test_an_approver_decides(scene: Scene) -> None:
+    assert press(signed_in(scene.approver), "approve", scene.submit({"n": 1})).status_code == 200
+
+
+@pytest.mark.parametrize("button", ["approve", "deny"])
+@pytest.mark.parametrize("first", ["approve", "deny"])
+def test_who_comes_second_is_told_on_the_card_who_was_first(
+    scene: Scene, admin: Client, first: str, button: str
+) -> None:
+    approval = scene.submit({"n": 1})
+    press(signed_in(scene.approver), first, approval)
+    row = now_in_database(approval)
+    word = {"approve": "approved", "deny": "denied"}[first]
+    assert row.decided_at is not None
+    sentence = f"Already {word} by approver@acme.example at {row.decided_at:%H:%M} UTC"
+    response = press(admin, button, approval)
+    assert response.status_code == 409
+    assert response["X-Fragment"] == "card"
+    assert sentence in response.content.decode()
+    assert "data-decide" not in response.content.decode()
+    plain = press(admin, button, approval, script=False)
+    assert (plain.status_code, plain.headers["Location"]) == (302, f"/approvals/{approval.pk}")
+    assert sentence in admin.get(plain.headers["Location"]).content.decode()
+    assert now_in_database(approval).decided_by == "approver@acme.example"
+
+
+def test_pressing_twice_sends_once_and_says_so(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    press(admin, "approve", approval)
+    response = press(admin, "approve", approval)
+    assert "Already approved by admin@acme.example at" in response.content.decode()
+    events = AuditEvent.objects.filter(approval_id=approval.pk, event="approval.approved")
+    assert events.count() == 1
+
+
+def test_a_row_whose_time_is_up_is_not_decided(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    ApprovalRequest.objects.filter(pk=approval.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    response = press(admin, "approve", approval)
+    assert response.status_code == 409
+    assert "Already expired at" in response.content.decode()
+    assert now_in_database(approval).decision == Decision.EXPIRED
+
+
+@pytest.mark.parametrize("digest", ["0" * 64, "x", "é", "\0"])
+def test_a_digest_that_was_not_displayed_decides_nothing(scene: Scene, admin: Client, digest: str) -> None:
+    approval = scene.submit({"n": 1})
+    response = press(admin, "approve", approval, digest=digest)
+    html = response.content.decode()
+    assert response.status_code == 409
+    assert "This call is not the one you were shown. Nothing was decided: read it again." in html
+    assert f'name="digest" value="{approval.digest}"' in html
+    assert now_in_database(approval).decision == Decision.PENDING
+
+
+def test_a_decision_without_a_digest_decides_nothing(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    assert admin.post(f"/approvals/{approval.pk}/approve", headers=FRAGMENT).status_code == 409
+    assert now_in_database(approval).decision == Decision.PENDING
+
+
+def test_a_decided_call_tells_its_story(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    press(admin, "deny", approval, reason="Not on a Friday")
+    html = admin.get(f"/approvals/{approval.pk}").content.decode()
+    for shown in ("Denied", "by admin@acme.example", "Not on a Friday", approval.digest, "&quot;n&quot;"):
+        assert shown in html
+    assert "data-decide" not in html
+
+
+def test_a_failed_call_tells_why(scene: Scene, admin: Client) -> None:
+    approval = scene.approve(scene.submit({"n": 1}))
+    scene.fail(approval, "the platform did not answer in time.")
+    html = admin.get(f"/approvals/{approval.pk}").content.decode()
+    assert "acme-chat: the platform did not answer in time." in html
+
+
+def test_the_platforms_answer_is_shown_as_the_agent_gets_it(scene: Scene, admin: Client) -> None:
+    approval = scene.approve(scene.submit({"n": 1}))
+    now = timezone.now()
+    ApprovalRequest.objects.filter(pk=approval.pk).update(
+        execution_started_at=now,
+        executed_at=now,
+        result_status=200,
+        result_json='{"status":200,"data":{"id":"<b>m\\u202e1</b>"}}',
+    )
+    html = admin.get(f"/approvals/{approval.pk}").content.decode()
+    assert '&lt;b&gt;m<span class="codepoint">⟦U+202E⟧</span>1&lt;/b&gt;' in html
+    assert "Platform’s status 200" in html
+
+
+def test_the_page_of_one_call_refreshes_as_the_queue_does(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"n": 1})
+    path = f"/approvals/{approval.pk}"
+    version = approval.queue_version
+    assert admin.get(f"{path}?version={version}", headers=FRAGMENT).status_code == 204
+    press(admin, "approve", approval)
+    part = admin.get(f"{path}?version={version}", headers=FRAGMENT)
+    assert part.status_code == 200
+    assert 'data-state="processing"' in part.content.decode()

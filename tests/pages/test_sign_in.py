@@ -1,0 +1,236 @@
+"""Signing in and out: who gets a session, how often one may try, and what is on record."""
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.urls import URLPattern, get_resolver
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from agents import throttle
+from agents.middleware import PUBLIC_PATHS, PUBLIC_PREFIXES
+from agents.models import User
+from audit.models import AuditEvent
+from tests.pages.scene import PASSWORD, Scene, signed_in
+
+WRONG = "The e-mail address or the password is not right."
+COOKIE = "agentvalet_session"
+
+
+def try_to_sign_in(client: Client, email: str, password: str = PASSWORD, **data: str) -> Any:
+    return client.post("/sign-in", {"email": email, "password": password, **data})
+
+
+def test_email_and_password_open_the_queue(scene: Scene) -> None:
+    client = Client()
+    response = try_to_sign_in(client, "  Admin@ACME.example ")
+    assert (response.status_code, response["Location"]) == (302, "/")
+    assert client.get("/approvals").status_code == 200
+    row = AuditEvent.objects.get(owner_id=scene.owner.pk, event="member.signed_in")
+    assert row.actor_label == "admin@acme.example"
+
+
+@pytest.mark.parametrize(
+    ("email", "password"),
+    [
+        ("admin@acme.example", "wrong"),
+        ("nobody@acme.example", PASSWORD),
+        ("not an address", PASSWORD),
+        ("", ""),
+        ("admin@acme.example\0", PASSWORD),
+        ("a" * 300 + "@acme.example", PASSWORD),
+        ("admin@acme.example", "x" * 5000),
+    ],
+)
+def test_every_failure_looks_the_same(scene: Scene, email: str, password: str) -> None:
+    client = Client()
+    response = try_to_sign_in(client, email, password)
+    assert response.status_code == 200
+    assert WRONG in response.content.decode()
+    assert COOKIE not in client.cookies
+
+
+def test_an_unknown_account_costs_a_password_check_too(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+    monkeypatch.setattr(User, "set_password", lambda self, raw: checked.append(raw))
+    try_to_sign_in(Client(), "nobody@acme.example")
+    assert checked == [PASSWORD]  # django.contrib.auth.backends.ModelBackend hashes for nobody
+
+
+def test_an_inactive_account_stays_out(scene: Scene) -> None:
+    User.objects.filter(pk=scene.admin.user_id).update(is_active=False)
+    assert WRONG in try_to_sign_in(Client(), "admin@acme.example").content.decode()
+
+
+def test_a_failure_is_on_record_with_its_owner(scene: Scene) -> None:
+    try_to_sign_in(Client(), "admin@acme.example", "wrong")
+    row = AuditEvent.objects.get(owner_id=scene.owner.pk, event="member.sign_in_failed")
+    assert (row.actor_label, row.result) == ("admin@acme.example", "denied")
+    assert "wrong" not in row.canonical
+
+
+def test_the_session_is_a_fresh_one(scene: Scene) -> None:
+    client = signed_in(scene.auditor)
+    fixed = client.cookies[COOKIE].value
+    try_to_sign_in(client, "admin@acme.example")
+    assert client.cookies[COOKIE].value != fixed
+    thief = Client()
+    thief.cookies[COOKIE] = fixed
+    assert thief.get("/approvals").status_code == 302
+
+
+def test_an_invented_session_key_is_not_taken_over(scene: Scene) -> None:
+    client = Client()
+    client.cookies[COOKIE] = "a" * 32
+    try_to_sign_in(client, "admin@acme.example")
+    assert client.cookies[COOKIE].value != "a" * 32
+
+
+def test_signing_out_ends_every_copy_of_the_session(scene: Scene) -> None:
+    client = signed_in(scene.admin)
+    copy = Client()
+    copy.cookies[COOKIE] = client.cookies[COOKIE].value
+    assert client.post("/sign-out")["Location"] == "/sign-in"
+    assert copy.get("/approvals").status_code == 302
+    assert AuditEvent.objects.filter(owner_id=scene.owner.pk, event="member.signed_out").count() == 1
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-out"])
+def test_both_forms_need_our_token(scene: Scene, path: str) -> None:
+    client = signed_in(scene.admin, enforce_csrf_checks=True)
+    assert client.post(path, {"email": "admin@acme.example", "password": PASSWORD}).status_code == 403
+    assert client.get("/approvals").status_code == 200
+
+
+def test_signing_out_is_not_a_link(scene: Scene) -> None:
+    assert signed_in(scene.admin).get("/sign-out").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "///evil.example",
+        "/\t/evil.example",
+        " //evil.example",
+        "javascript:alert(1)",
+        "http:evil.example",
+        "evil.example",
+        "/\x00//evil.example",
+        "https:///evil.example",
+    ],
+)
+@pytest.mark.parametrize("where", ["form", "query", "signed in"])
+def test_next_never_leads_away(scene: Scene, target: str, where: str) -> None:
+    if where == "signed in":
+        response = signed_in(scene.admin).get("/sign-in", {"next": target})
+    elif where == "query":
+        page = Client().get("/sign-in", {"next": target}).content.decode()
+        assert 'name="next" value="/"' in page
+        return
+    else:
+        response = try_to_sign_in(Client(), "admin@acme.example", next=target)
+    assert (response.status_code, response["Location"]) == (302, "/")
+
+
+def test_next_leads_to_a_page_of_ours(scene: Scene) -> None:
+    page = Client().get("/sign-in", {"next": "/approvals?a=1"}).content.decode()
+    assert 'name="next" value="/approvals?a=1"' in page
+    assert try_to_sign_in(Client(), "admin@acme.example", next="/approvals?a=1")["Location"] == "/approvals?a=1"
+
+
+def test_an_account_is_tried_a_few_times_and_then_not_at_all(
+    scene: Scene, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "TRIES_PER_ACCOUNT", 3)
+    settings.PROXY_HOPS = 1  # every try from another address
+
+    def attempt(number: int, email: str, password: str) -> Any:
+        return Client().post(
+            "/sign-in",
+            {"email": email, "password": password},
+            headers={"X-Forwarded-For": f"10.0.0.1, 198.51.100.{number}"},
+        )
+
+    for email in ("admin@acme.example", "nobody@acme.example"):
+        for number in range(throttle.TRIES_PER_ACCOUNT):
+            assert attempt(number, email, "wrong").status_code == 200
+        refused = attempt(200, email.upper(), PASSWORD)
+        assert refused.status_code == 429
+        assert re.search(r"Too many attempts, try again in \d+ minutes?\.", refused.content.decode())
+        assert 0 < int(refused["Retry-After"]) <= 900
+    assert attempt(201, "approver@acme.example", PASSWORD).status_code == 302
+
+
+def test_an_address_is_stopped_whatever_accounts_it_names(scene: Scene) -> None:
+    for number in range(throttle.TRIES_PER_ADDRESS):
+        try_to_sign_in(Client(), f"not an address {number}", "wrong")
+    assert try_to_sign_in(Client(), "admin@acme.example").status_code == 429
+
+
+def test_the_right_password_starts_the_account_anew(scene: Scene) -> None:
+    for _ in range(throttle.TRIES_PER_ACCOUNT - 1):
+        throttle.count_try(address="198.51.100.1", email="admin@acme.example", now=timezone.now())
+    assert try_to_sign_in(Client(), "admin@acme.example").status_code == 302
+    assert try_to_sign_in(Client(), "admin@acme.example", "wrong").status_code == 200
+
+
+def test_the_wait_ends() -> None:
+    start = datetime.fromisoformat("2026-03-01T12:01:00+00:00")
+    for _ in range(throttle.TRIES_PER_ACCOUNT):
+        assert throttle.count_try(address="198.51.100.1", email="a@b.example", now=start) is None
+    assert throttle.count_try(address="198.51.100.1", email="a@b.example", now=start) == timedelta(minutes=14)
+    later = start + timedelta(minutes=14)
+    assert throttle.count_try(address="198.51.100.1", email="a@b.example", now=later) is None
+
+
+def test_neighbours_in_one_ipv6_network_count_as_one(scene: Scene) -> None:
+    now = timezone.now()
+    for number in range(throttle.TRIES_PER_ADDRESS):
+        throttle.count_try(address=f"2001:db8::{number:x}", email=f"{number}@b.example", now=now)
+    assert throttle.count_try(address="2001:db8::ffff", email="x@b.example", now=now) is not None
+    assert throttle.count_try(address="2001:db8:0:1::1", email="y@b.example", now=now) is None
+
+
+def test_without_the_cache_nobody_gets_in(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "add", lambda *_args, **_more: (_ for _ in ()).throw(ConnectionError))
+    client = Client(raise_request_exception=False)
+    response = try_to_sign_in(client, "admin@acme.example")
+    assert response.status_code == 500
+    assert "Try again in a minute" in response.content.decode()
+
+
+def test_somebody_without_an_owner_is_told(scene: Scene) -> None:
+    scene.admin.delete()
+    client = signed_in(scene.admin)
+    response = client.get("/approvals")
+    assert response.status_code == 403
+    html = response.content.decode()
+    assert "You are not a member of any owner yet" in html
+    assert 'action="/sign-out"' in html
+    assert client.post("/sign-out").status_code == 302
+
+
+def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
+    """A new route is behind the sign-in unless somebody puts it on the list."""
+    asked = 0
+    for pattern in get_resolver().url_patterns:
+        if not isinstance(pattern, URLPattern):
+            assert str(pattern.pattern) == "admin/"  # tested with the error pages
+            continue
+        path = "/" + re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", str(pattern.pattern))
+        if path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
+            continue
+        response = Client().post(path)
+        assert (response.status_code, response["Location"]) == (302, "/sign-in?next=/"), path
+        asked += 1
+    assert asked >= 5
+    assert PUBLIC_PATHS == ("/sign-in", "/sign-out", "/health")
+    assert PUBLIC_PREFIXES == ("/v1/", "/.well-known/")
