@@ -25,7 +25,7 @@ demo: $(DEMO) ## install the demo agent's own environment
 
 test: $(TESTS) ## run all tests (ARGS=… for pytest)
 	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m "$$some" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
 
 lint: $(TESTS) ## check style
 	@$(BIN)/ruff check .

@@ -9,7 +9,7 @@ import pytest
 from agentvalet import embedded
 from tests.runtime.installation import Installation, eventually, free_port, manage
 
-pytestmark = [pytest.mark.services, pytest.mark.xdist_group("up")]
+pytestmark = pytest.mark.services
 
 
 @pytest.fixture(scope="module")
