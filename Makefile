@@ -11,6 +11,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 RUNS := .venv/.runs
 TESTS := .venv/.tests
 DEMO := .venv-demo/.installed
+CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint format types contracts drift lock clean
@@ -23,7 +24,7 @@ run: $(RUNS) $(DEMO) ## start AgentValet with its demo on http://localhost:8080 
 
 demo: $(DEMO) ## install the demo agent's own environment
 
-test: $(TESTS) ## run all tests (ARGS=… for pytest)
+test: $(TESTS) $(DEMO) $(CLIENTS) ## run all tests (ARGS=… for pytest)
 	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
 
@@ -50,9 +51,12 @@ lock: $(TESTS) ## write the lock files anew (ARGS=--upgrade for newer versions)
 		--output-file requirements-dev.lock $(ARGS)
 	echo agentvalet | $(COMPILE) - --output-file deploy/demo/requirements.lock $(ARGS)
 	echo uv | $(COMPILE) - --output-file deploy/uv.lock $(ARGS)
+	echo crewai-agentvalet==0.1.0 | $(COMPILE) - --override deploy/interop/crewai.overrides \
+		--output-file deploy/interop/crewai.lock $(ARGS)
+	cd deploy/interop && npm install --package-lock-only --no-audit --no-fund --omit-lockfile-registry-resolved
 
 clean: ## remove what `make` made; data in var/ stays
-	rm -rf .venv .venv-demo
+	rm -rf .venv .venv-demo .venv-clients
 
 $(RUNS): requirements.lock deploy/install.sh
 	@if [ -e $(TESTS) ]; then $(MAKE) --no-print-directory $(TESTS); \
@@ -66,4 +70,9 @@ $(TESTS): requirements-dev.lock deploy/install.sh
 
 $(DEMO): deploy/demo/requirements.lock deploy/install.sh | $(RUNS)
 	@deploy/install.sh .venv-demo deploy/demo/requirements.lock
+	@touch $@
+
+$(CLIENTS): deploy/interop/crewai.lock deploy/interop/package-lock.json deploy/interop.sh deploy/install.sh | $(TESTS)
+	@echo "Installing the published clients …"
+	@deploy/interop.sh
 	@touch $@
