@@ -1,4 +1,7 @@
-"""Reading the RS256 assertions that agents sign (RFC 7515, RFC 7519). Pure: no database, no clock of its own."""
+"""Reading bearer tokens, and checking the RS256 assertions that agents sign (RFC 7515, RFC 7519).
+
+Pure: no database, no clock of its own. What the server signs itself is in `agents.tokens`.
+"""
 
 import binascii
 import json
@@ -14,7 +17,7 @@ from joserfc.jwk import RSAKey
 MAX_TOKEN_LENGTH = 8 * 1024
 LEEWAY = 30  # seconds of clock skew, both ways
 MAX_LIFETIME = 300  # seconds; published clients sign for 60 or 300
-_RS256 = ["RS256"]
+RS256 = "RS256"
 
 
 class InvalidAssertion(ValueError):
@@ -30,8 +33,18 @@ class ExpiredAssertion(InvalidAssertion):
 
 
 @dataclass(frozen=True, slots=True)
+class Unverified:
+    """A compact JWS taken apart. `algorithm` only says which check it has to pass."""
+
+    token: str
+    algorithm: str
+    header: dict[str, object]
+    payload: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
-    """What an assertion says. Nothing of it is true before `verify` has returned."""
+    """What a token says. Nothing of it is true before `verify` has returned."""
 
     agent_id: str
     owner_id: str
@@ -68,7 +81,7 @@ def _json_object(data: bytes) -> dict[str, object]:
     return value
 
 
-def _text(claims: dict[str, object], name: str) -> str:
+def claimed_text(claims: dict[str, object], name: str) -> str:
     value = claims.get(name)
     if not isinstance(value, str) or not value or len(value) > 128 or not value.isascii() or not value.isprintable():
         raise InvalidAssertion(f"bad_{name}")
@@ -82,11 +95,11 @@ def _seconds(claims: dict[str, object], name: str) -> int:
     return value
 
 
-def read_claims(token: str) -> Claims:
-    """The unverified claims of a compact JWS: enough to look the key up.
+def take_apart(token: str) -> Unverified:
+    """Split and decode a compact JWS, refusing whatever has more than one reading.
 
     Raises:
-        InvalidAssertion: not a compact RS256 JWS with the claims of an assertion.
+        InvalidAssertion: it is none, or it relies on extensions that we do not know.
     """
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii():
         raise InvalidAssertion("too_long")
@@ -95,15 +108,25 @@ def read_claims(token: str) -> Claims:
         raise InvalidAssertion("not_compact")
     header, payload, _ = (_segment(part) for part in parts)
     head = _json_object(header)
-    if head.get("alg") != "RS256":
-        raise InvalidAssertion("bad_alg")
     if "crit" in head or "b64" in head:  # RFC 7515, section 4.1.11: extensions we do not know
         raise InvalidAssertion("unknown_extension")
-    claims = _json_object(payload)
+    algorithm = head.get("alg")
+    if not isinstance(algorithm, str):
+        raise InvalidAssertion("bad_alg")
+    return Unverified(token, algorithm, head, _json_object(payload))
+
+
+def read_claims(unverified: Unverified) -> Claims:
+    """The claims that every token of an agent carries: enough to look its keys up.
+
+    Raises:
+        InvalidAssertion: one is missing or is not what it should be.
+    """
+    claims = unverified.payload
     session_id = claims.get("session_id", "")
     return Claims(
-        agent_id=_text(claims, "agent_id"),
-        owner_id=_text(claims, "owner_id"),
+        agent_id=claimed_text(claims, "agent_id"),
+        owner_id=claimed_text(claims, "owner_id"),
         issued_at=_seconds(claims, "iat"),
         expires_at=_seconds(claims, "exp"),
         session_id=session_id if isinstance(session_id, str) else "",
@@ -115,16 +138,20 @@ def _rsa_key(pem: str) -> RSAKey:
     return RSAKey.import_key(pem)
 
 
-def verify(token: str, *, claims: Claims, public_keys_pem: Iterable[str], owner_id: str, now: float) -> None:
+def verify(
+    unverified: Unverified, *, claims: Claims, public_keys_pem: Iterable[str], owner_id: str, now: float
+) -> None:
     """Make sure that one of the agent's keys signed the token, for its owner and for this time (`now`: Unix seconds).
 
     Raises:
-        InvalidAssertion: no key fits, or another owner is claimed.
+        InvalidAssertion: not RS256, no key fits, or another owner is claimed.
         ExpiredAssertion: the signature is right, the time is not.
     """
+    if unverified.algorithm != RS256:
+        raise InvalidAssertion("bad_alg")
     for pem in public_keys_pem:
         try:
-            jws.deserialize_compact(token, _rsa_key(pem), algorithms=_RS256)
+            jws.deserialize_compact(unverified.token, _rsa_key(pem), algorithms=[RS256])
         except JoseError:
             continue
         break

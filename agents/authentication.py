@@ -1,4 +1,4 @@
-"""Who is calling the agent API: the bearer assertion, turned into a `Caller`."""
+"""Who is calling the agent API: an agent's own assertion or a child's token, turned into a `Caller`."""
 
 import logging
 import re
@@ -12,9 +12,21 @@ from django.db import connection, transaction
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.request import Request
 
-from agents.assertions import ExpiredAssertion, InvalidAssertion, read_claims, verify
+from agents.assertions import (
+    RS256,
+    Claims,
+    ExpiredAssertion,
+    InvalidAssertion,
+    Unverified,
+    read_claims,
+    take_apart,
+    verify,
+)
 from agents.errors import ApiError
 from agents.http import stamped
+from agents.models import AgentStatus
+from agents.tokens import ALGORITHM as CHILD_ALGORITHM
+from agents.tokens import verify_child
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 
@@ -27,67 +39,118 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """An authenticated agent. `session_id` is its own word, for the audit log only."""
+    """An authenticated agent. `session_id` is its own word, for the audit log only.
+
+    `status` is that of the agent or, where that is worse, of its parent: a child may do nothing its parent may not.
+    """
 
     agent_id: str
     agent_name: str
     owner_id: UUID
     status: str
     session_id: str
+    parent_id: str = ""  # "" for a root agent
 
     is_authenticated = True
+
+    @property
+    def is_child(self) -> bool:
+        return self.parent_id != ""
 
     @property
     def actor(self) -> Actor:
         return Actor("agent", self.agent_id, self.agent_name)
 
 
-# One round trip for agent and keys: this runs before every call.
+# One round trip for agent, parent and keys: this runs before every call. A key whose retirement lies ahead still signs.
 _SQL = """
-SELECT a.owner_id, a.name, a.status, a.last_seen_at, array_agg(k.public_key_pem ORDER BY k.id)
-  FROM agents_agent a JOIN agents_agentkey k ON k.agent_id = a.id AND k.retired_at IS NULL
- WHERE a.id = %s
- GROUP BY a.id
+SELECT a.owner_id, a.name, a.status, a.last_seen_at, a.expires_at, a.parent_id, p.status,
+       array_agg(k.public_key_pem ORDER BY k.id) FILTER (WHERE k.id IS NOT NULL)
+  FROM agents_agent a
+  LEFT JOIN agents_agent p ON p.id = a.parent_id
+  LEFT JOIN agents_agentkey k ON k.agent_id = a.id AND (k.retired_at IS NULL OR k.retired_at > %(now)s)
+ WHERE a.id = %(agent)s
+ GROUP BY a.id, p.id
 """
+_FROM_GOOD_TO_BAD = [AgentStatus.ACTIVE, AgentStatus.PENDING, AgentStatus.SUSPENDED, AgentStatus.REVOKED]
 
 
 class AssertionAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <RS256 assertion>`, as every published client signs it."""
+    """`Authorization: Bearer …`: the RS256 assertion of an agent with a key, or the Ed25519 token of a child.
+
+    The header's `alg` only chooses the check. Each check takes one algorithm and one kind of key, and an agent passes
+    one of the two: a root agent has no token, a child has no key.
+    """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         scheme, _, token = get_authorization_header(request).decode("latin-1").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise ApiError(401, "Send an assertion: Authorization: Bearer <JWT>", headers=_CHALLENGE)
         now = stamped(request).now
+        identity = None
         try:
-            claims = read_claims(token.strip())
-            with connection.cursor() as cursor:
-                cursor.execute(_SQL, [claims.agent_id])
-                row = cursor.fetchone()
-            if row is None:
-                raise InvalidAssertion("unknown_agent")
-            owner_id, name, status, last_seen_at, keys = row
-            caller = Caller(
-                agent_id=claims.agent_id,
-                agent_name=name,
-                owner_id=owner_id,
-                status=status,
-                session_id=_session_id(claims.session_id or request.headers.get("X-AV-Session", "")),
-            )
-            verify(token.strip(), claims=claims, public_keys_pem=keys, owner_id=str(owner_id), now=now.timestamp())
+            unverified = take_apart(token.strip())
+            identity = _Identity.of(unverified, session_id=request.headers.get("X-AV-Session", ""), now=now)
+            identity.verify(unverified, now)
         except ExpiredAssertion as error:
             # The agent is known by its signature, so this is on record.
-            record_refusal(caller, request_id=stamped(request).request_id, reason=error.code, now=now)
+            if identity is not None:
+                record_refusal(identity.caller, request_id=stamped(request).request_id, reason=error.code, now=now)
             raise ApiError(401, "Invalid JWT", code=error.code, headers=_CHALLENGE) from error
         except InvalidAssertion as error:
             # Anyone can name an agent: nothing is held against it, and nobody learns which check failed.
             logger.info("refused an assertion: %s", error.code)
             raise ApiError(401, "Invalid JWT", headers=_CHALLENGE) from error
-        _note_seen(caller.agent_id, last_seen_at, now)
-        return caller, None
+        _note_seen(identity.caller.agent_id, identity.last_seen_at, now)
+        return identity.caller, None
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Identity:
+    """The agent that a token names, as the database knows it."""
+
+    caller: Caller
+    claims: Claims
+    keys: list[str]
+    expires_at: datetime | None
+    last_seen_at: datetime | None
+
+    @classmethod
+    def of(cls, unverified: Unverified, *, session_id: str, now: datetime) -> "_Identity":
+        """Raises InvalidAssertion where there is no such agent."""
+        claims = read_claims(unverified)
+        with connection.cursor() as cursor:
+            cursor.execute(_SQL, {"agent": claims.agent_id, "now": now})
+            row = cursor.fetchone()
+        if row is None:
+            raise InvalidAssertion("unknown_agent")
+        owner_id, name, status, last_seen_at, expires_at, parent_id, parent_status, keys = row
+        caller = Caller(
+            agent_id=claims.agent_id,
+            agent_name=name,
+            owner_id=owner_id,
+            status=max(status, parent_status or AgentStatus.ACTIVE, key=_FROM_GOOD_TO_BAD.index),
+            session_id=_session_id(claims.session_id or session_id),
+            parent_id=parent_id or "",
+        )
+        return cls(caller=caller, claims=claims, keys=keys or [], expires_at=expires_at, last_seen_at=last_seen_at)
+
+    def verify(self, unverified: Unverified, now: datetime) -> None:
+        """Raises InvalidAssertion and ExpiredAssertion."""
+        owner_id, seconds = str(self.caller.owner_id), now.timestamp()
+        if unverified.algorithm == RS256 and not self.caller.is_child:
+            verify(unverified, claims=self.claims, public_keys_pem=self.keys, owner_id=owner_id, now=seconds)
+        elif unverified.algorithm == CHILD_ALGORITHM and self.caller.is_child:
+            verify_child(
+                unverified, claims=self.claims, owner_id=owner_id, parent_id=self.caller.parent_id, now=seconds
+            )
+            if self.expires_at is None or now >= self.expires_at:
+                raise ExpiredAssertion("token_expired")
+        else:
+            raise InvalidAssertion("bad_alg")
 
 
 def caller_of(request: Request) -> Caller:

@@ -101,6 +101,11 @@ class Member(models.Model):
         """Whether this role approves and denies; an auditor only reads."""
         return self.role in {Role.ADMIN, Role.APPROVER}
 
+    @property
+    def may_administer(self) -> bool:
+        """Whether this role adds, suspends and revokes agents."""
+        return self.role == Role.ADMIN
+
 
 def new_agent_id() -> str:
     return f"agt_{secrets.token_hex(12)}"
@@ -113,27 +118,58 @@ class AgentStatus(models.TextChoices):
     REVOKED = "revoked", "Revoked"
 
 
+class AgentKind(models.TextChoices):
+    """What the program says it is (`agent_type` on the wire)."""
+
+    CLAUDE_CODE = "claude-code", "Claude Code"
+    CLAUDE_DESKTOP = "claude-desktop", "Claude Desktop"
+    CODEX_DESKTOP = "codex-desktop", "Codex Desktop"
+    CODEX_CLI = "codex-cli", "Codex CLI"
+    CURSOR_IDE = "cursor-ide", "Cursor"
+    CURSOR_AGENT_CLI = "cursor-agent-cli", "Cursor Agent CLI"
+    FACTORY_DROID = "factory-droid", "Factory Droid"
+    OPENCLAW = "openclaw", "OpenClaw"
+    UNKNOWN = "unknown", "Unknown"
+
+
 class AgentQuerySet(models.QuerySet["Agent"]):
     def for_owner(self, owner: Owner) -> Self:
         return self.filter(owner=owner)
 
+    def roots(self) -> Self:
+        """Agents with an identity of their own, without the children they minted."""
+        return self.filter(parent=None)
+
 
 class Agent(models.Model):
-    """A calling program. It holds a private key; we hold only its public half."""
+    """A calling program. A root agent holds a private key, of which we hold the public half; a child a bearer token."""
 
     id = models.CharField(primary_key=True, max_length=40, default=new_agent_id, editable=False)
     owner = models.ForeignKey(Owner, models.CASCADE, related_name="agents")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
     name = models.CharField(max_length=200)
+    description = models.CharField(max_length=1000, blank=True, default="", db_default="")
+    kind = models.CharField(
+        max_length=40, choices=AgentKind.choices, default=AgentKind.UNKNOWN, db_default=AgentKind.UNKNOWN
+    )
     status = models.CharField(max_length=20, choices=AgentStatus.choices, default=AgentStatus.PENDING)
     created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="The end of a child; a root agent has none")
     last_seen_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[AgentQuerySet] = AgentQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["owner", "name"], name="agent_owner_name_unique"),
+            models.UniqueConstraint(
+                fields=["owner", "name"], condition=models.Q(parent=None), name="agent_owner_name_unique"
+            ),
             models.CheckConstraint(condition=models.Q(status__in=AgentStatus.values), name="agent_status_known"),
+            models.CheckConstraint(
+                condition=models.Q(parent=None, expires_at=None)
+                | models.Q(parent__isnull=False, expires_at__isnull=False),
+                name="agent_child_expires",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -18,6 +18,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "AGENTVALET_VAULT_KEYS": lambda: f"k{secrets.token_hex(3)}:{_random_32()}",
     "AGENTVALET_SEAL_KEY": _random_32,
     "AGENTVALET_AUDIT_KEY": _random_32,
+    "AGENTVALET_TOKEN_KEY": _random_32,
 }
 
 

@@ -193,7 +193,7 @@ class _Run:
 
     def agent(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
         agent, created = Agent.objects.get_or_create(
-            owner=self.owner, name=entry["name"], defaults={"status": AgentStatus.ACTIVE}
+            owner=self.owner, name=entry["name"], parent=None, defaults={"status": AgentStatus.ACTIVE}
         )
         if created:
             self.audit(Event.AGENT_CREATED, agent=agent)

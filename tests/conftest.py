@@ -64,6 +64,7 @@ def _boot() -> Path:
         "AGENTVALET_VAULT_KEYS": f"k1:{key()}",
         "AGENTVALET_SEAL_KEY": key(),
         "AGENTVALET_AUDIT_KEY": key(),
+        "AGENTVALET_TOKEN_KEY": key(),
     }
     root = Path(__file__).parent.parent
     subprocess.run(  # the pages name static files by their hashes, so they have to be collected once

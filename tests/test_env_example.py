@@ -2,7 +2,13 @@
 
 from agentvalet import settings
 
-SECRETS = {"AGENTVALET_SECRET_KEY", "AGENTVALET_VAULT_KEYS", "AGENTVALET_SEAL_KEY", "AGENTVALET_AUDIT_KEY"}
+SECRETS = {
+    "AGENTVALET_SECRET_KEY",
+    "AGENTVALET_VAULT_KEYS",
+    "AGENTVALET_SEAL_KEY",
+    "AGENTVALET_AUDIT_KEY",
+    "AGENTVALET_TOKEN_KEY",
+}
 
 
 def documented() -> dict[str, str]:
