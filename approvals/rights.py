@@ -47,6 +47,7 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
             method=form.method,
             endpoint=parse_endpoint(form.endpoint),
             connection_id=approval.connection_id,
+            now=now,
         )
     except NotCovered as error:
         raise RightLost(error.reason, str(error)) from error

@@ -70,6 +70,7 @@ def submit_action(
             method=action.method,
             endpoint=endpoint,
             connection_id=action.connection_id,
+            now=now,
         )
     except (EndpointRefused, NotCovered, NotConnected) as refusal:
         record_refusal(

@@ -1,15 +1,24 @@
 """The one question that decides whether a call may leave: which current grant covers it, and with what credential."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from django.db import connection as database
 
+from agents.models import AgentStatus
 from platforms.credentials import Auth, parse_auth
 from platforms.endpoints import Endpoint, covers, join_url, parse_rule
 from platforms.models import credential_aad
 from platforms.vault import Sealed, open_sealed
+
+CHOICE_HINT = (
+    "The platform has other connections that could have been used, and none was named: if what you look for is not "
+    "there, it may be on one of them. Name it with connection_id."
+)
 
 
 class NotCovered(Exception):
@@ -21,7 +30,22 @@ class NotCovered(Exception):
 
 
 class NotConnected(Exception):
-    """The scope is granted, but the platform has no connection with a credential."""
+    """The scope is granted, but no connection can be used. The text is one sentence."""
+
+
+class Other(TypedDict):
+    connection_id: str
+    label: str
+
+
+class Disclosure(TypedDict):
+    """What an agent is told where it left the choice of the connection to us and there was one (`_meta.connection`)."""
+
+    used: str
+    label: str
+    defaulted: bool
+    others: Sequence[Other]
+    hint: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +63,7 @@ class Coverage:
     credential_version: int
     require_approval: bool
     sealed: Sealed
+    disclosure: Disclosure | None = None
 
     def credential(self) -> str:
         """The stored credential in clear, for the one call.
@@ -50,21 +75,62 @@ class Coverage:
         return open_sealed(self.sealed, aad=aad)
 
 
-# One indexed round trip instead of four ORM queries: this runs on every call of every agent.
+# One indexed round trip instead of many ORM queries: this runs on every call of every agent. `pg` is the grant that a
+# child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
+# taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.name, p.base_url, p.auth, s.rules, g.id, g.require_approval,
-       c.id, c.label, c.credential_version, c.require_approval,
-       c.credential_key_id, c.credential_wrapped_key, c.credential_ciphertext
+SELECT p.name, p.base_url, p.auth, p.suspended_at, s.rules, a.expires_at,
+       CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
+       g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
+       g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
+       c.pinned, c.others, c.id, c.label, c.credential_version, c.require_approval,
+       c.credential_key_id, c.credential_wrapped_key, c.credential_ciphertext, c.is_default OR c.usable = 1 AS chosen
   FROM platforms_platform p
   JOIN platforms_scope s ON s.platform_id = p.id AND s.name = %(scope)s
   JOIN platforms_grant g ON g.scope_id = s.id AND g.agent_id = %(agent)s AND g.revoked_at IS NULL
-  LEFT JOIN platforms_connection c
-         ON c.platform_id = p.id
-        AND (g.connection_id IS NULL OR c.id = g.connection_id)
-        AND (c.id = %(connection)s::uuid
-             OR (%(connection)s::uuid IS NULL AND (c.is_default OR c.id = g.connection_id)))
+  JOIN agents_agent a ON a.id = g.agent_id AND a.owner_id = p.owner_id
+  LEFT JOIN agents_agent pa ON pa.id = a.parent_id
+  LEFT JOIN platforms_grant pg
+         ON pg.id = g.parent_id AND pg.scope_id = g.scope_id AND pg.agent_id = a.parent_id AND pg.revoked_at IS NULL
+  LEFT JOIN LATERAL (
+       SELECT k.*, COUNT(*) OVER () AS usable,
+              %(connection)s::uuid IS NOT NULL OR COALESCE(g.connection_id, pg.connection_id) IS NOT NULL AS pinned,
+              jsonb_agg(jsonb_build_object('connection_id', k.id, 'label', k.label))
+                  OVER (ORDER BY k.label ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS others
+         FROM platforms_connection k
+        WHERE k.platform_id = p.id
+          AND (%(connection)s::uuid IS NULL OR k.id = %(connection)s::uuid)
+          AND (g.connection_id IS NULL OR k.id = g.connection_id)
+          AND (pg.connection_id IS NULL OR k.id = pg.connection_id)
+        ORDER BY k.is_default DESC
+        LIMIT 1
+       ) c ON TRUE
  WHERE p.owner_id = %(owner)s AND p.slug = %(platform)s
+   AND (a.parent_id IS NULL) = (pg.id IS NULL) AND (a.parent_id IS NULL) = (g.parent_id IS NULL)
 """
+
+
+class _Row(NamedTuple):
+    platform_name: str
+    base_url: str
+    auth: str  # Django leaves jsonb as text on raw cursors
+    suspended_at: datetime | None
+    rules: str
+    agent_expires_at: datetime | None
+    agent_status: str
+    grant_id: int
+    grant_expires_at: datetime | None
+    grant_asks: bool
+    pinned: bool | None
+    others: str | None
+    connection_id: UUID | None
+    label: str
+    credential_version: int
+    connection_asks: bool
+    key_id: str
+    wrapped_key: bytes
+    ciphertext: bytes
+    chosen: bool | None
 
 
 def find_coverage(
@@ -75,17 +141,63 @@ def find_coverage(
     scope: str,
     method: str,
     endpoint: Endpoint,
+    now: datetime,
     connection_id: UUID | None = None,
 ) -> Coverage:
     """The current grant that covers agent, platform, scope, connection, method and path.
 
     Raises:
         NotCovered: no such grant (`scope_not_granted`; also for a platform or scope that does not exist, so that
-            nothing can be learnt by asking), or the scope does not cover this method and path
-            (`endpoint_scope_mismatch`).
-        NotConnected: granted, but there is no connection to use.
+            nothing can be learnt by asking), a grant whose time is over (`grant_expired`), a platform that its owner
+            has suspended (`platform_suspended`), an agent that is not active or whose parent is not
+            (`agent_suspended`, …), or a scope that does not cover this method and path (`endpoint_scope_mismatch`).
+        NotConnected: granted, but there is no connection to use, or several and none is named or the default.
     """
-    params: dict[str, str | UUID | None] = {
+    row = _current_grant(
+        owner_id=owner_id, agent_id=agent_id, platform=platform, scope=scope, connection_id=connection_id, now=now
+    )
+    rules = [parse_rule(rule) for rule in json.loads(row.rules)]
+    if not covers(rules, method=method, path=endpoint.path):
+        raise NotCovered(
+            "endpoint_scope_mismatch",
+            f"The scope {scope} does not cover {method} {endpoint.path} on {platform}.",
+        )
+    if row.connection_id is None:
+        raise NotConnected(f"{platform} has no such connection that this grant may use.")
+    if not row.chosen:
+        raise NotConnected(f"{platform} has several connections and none is the default: name a connection_id.")
+    return Coverage(
+        grant_id=row.grant_id,
+        platform=platform,
+        platform_name=row.platform_name,
+        scope=scope,
+        url=join_url(row.base_url, endpoint),
+        auth=parse_auth(json.loads(row.auth)),
+        connection_id=row.connection_id,
+        connection_label=row.label,
+        credential_version=row.credential_version,
+        require_approval=row.grant_asks or row.connection_asks,
+        sealed=Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext)),
+        disclosure=_disclosure(row),
+    )
+
+
+def may_use(*, owner_id: UUID, agent_id: str, platform: str, scope: str, now: datetime) -> bool:
+    """Whether a current grant names the scope, whatever the endpoint; the answer is whether a person will be asked.
+
+    Raises:
+        NotCovered: as `find_coverage` does.
+    """
+    row = _current_grant(
+        owner_id=owner_id, agent_id=agent_id, platform=platform, scope=scope, connection_id=None, now=now
+    )
+    return row.grant_asks or bool(row.chosen and row.connection_asks)
+
+
+def _current_grant(
+    *, owner_id: UUID, agent_id: str, platform: str, scope: str, connection_id: UUID | None, now: datetime
+) -> _Row:
+    params: dict[str, Any] = {
         "owner": owner_id,
         "agent": agent_id,
         "platform": platform,
@@ -94,29 +206,27 @@ def find_coverage(
     }
     with database.cursor() as cursor:
         cursor.execute(_SQL, params)
-        row = cursor.fetchone()
-    if row is None:
+        found = cursor.fetchone()
+    if found is None:
         raise NotCovered("scope_not_granted", f"The scope {scope} on {platform} is not granted to this agent.")
-    (name, base_url, auth, rules, grant_id, grant_asks, conn_id, label, version, conn_asks, *sealed) = row
-    rules, auth = json.loads(rules), json.loads(auth)  # Django leaves jsonb as text on raw cursors
-    if not covers([parse_rule(rule) for rule in rules], method=method, path=endpoint.path):
+    row = _Row(*found)
+    if row.agent_status != AgentStatus.ACTIVE:
+        raise NotCovered(f"agent_{row.agent_status}", f"The agent or its parent is {row.agent_status}.")
+    if row.agent_expires_at is not None and row.agent_expires_at <= now:
+        raise NotCovered("grant_expired", "The time of this child agent is over.")
+    if row.grant_expires_at is not None and row.grant_expires_at <= now:
         raise NotCovered(
-            "endpoint_scope_mismatch",
-            f"The scope {scope} does not cover {method} {endpoint.path} on {platform}.",
+            "grant_expired", f"The grant of {scope} on {platform} ended at {row.grant_expires_at:%F %R} UTC."
         )
-    if conn_id is None:
-        raise NotConnected
-    key_id, wrapped_key, ciphertext = sealed
-    return Coverage(
-        grant_id=grant_id,
-        platform=platform,
-        platform_name=name,
-        scope=scope,
-        url=join_url(base_url, endpoint),
-        auth=parse_auth(auth),
-        connection_id=conn_id,
-        connection_label=label,
-        credential_version=version,
-        require_approval=grant_asks or conn_asks,
-        sealed=Sealed(key_id, bytes(wrapped_key), bytes(ciphertext)),
-    )
+    if row.suspended_at is not None:
+        raise NotCovered("platform_suspended", f"{platform} is suspended by its owner.")
+    return row
+
+
+def _disclosure(row: _Row) -> Disclosure | None:
+    """Absent where there was nothing to choose from, or a connection was named."""
+    used = str(row.connection_id)
+    others: list[Other] = [other for other in json.loads(row.others or "[]") if other["connection_id"] != used]
+    if row.pinned or not others:
+        return None
+    return {"used": used, "label": row.label, "defaulted": True, "others": others, "hint": CHOICE_HINT}

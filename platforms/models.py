@@ -1,16 +1,28 @@
 """What may be called and how: platforms, their scopes, the connections that hold credentials, and the grants."""
 
 import uuid
+from datetime import datetime
 from typing import ClassVar, Self
 from uuid import UUID
 
 from django.core.validators import RegexValidator
 from django.db import models
 
+import platforms.asks  # noqa: F401 - Django finds the models there through this module
 from agents.models import Agent, Owner
 
 SLUG = RegexValidator(r"^[a-z0-9][a-z0-9-]{0,62}\Z", "Use a-z, 0-9 and '-', at most 63 characters.")
 SCOPE_NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z", "Use letters, digits and . _ : / -, at most 128.")
+
+
+class CallStyle(models.TextChoices):
+    REST = "", "Paths and methods"
+    GRAPHQL = "graphql", "GraphQL: POST to one address, the endpoint is /"
+
+
+class PlatformQuerySet(models.QuerySet["Platform"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
 
 
 class Platform(models.Model):
@@ -21,10 +33,21 @@ class Platform(models.Model):
     name = models.CharField(max_length=200)
     base_url = models.URLField(max_length=500)
     auth = models.JSONField(help_text='{"type": "bearer" | "header" | "query" | "basic", "name": …}')
+    call_style = models.CharField(
+        max_length=20, choices=CallStyle.choices, default=CallStyle.REST, db_default="", blank=True
+    )
+    suspended_at = models.DateTimeField(null=True, blank=True, help_text="While set, no agent may call it")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects: ClassVar[PlatformQuerySet] = PlatformQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["owner", "slug"], name="platform_owner_slug_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["owner", "slug"], name="platform_owner_slug_unique"),
+            models.CheckConstraint(
+                condition=models.Q(call_style__in=CallStyle.values), name="platform_call_style_known"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.slug
@@ -61,6 +84,10 @@ class Connection(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     platform = models.ForeignKey(Platform, models.CASCADE, related_name="connections")
     label = models.CharField(max_length=200)
+    hint = models.CharField(
+        max_length=500, blank=True, db_default="", help_text="The owner's words to agents: when to use it"
+    )
+    identity = models.JSONField(null=True, blank=True, help_text="Whose account: email, display_name, account_id")
     is_default = models.BooleanField(default=False)
     require_approval = models.BooleanField(default=False)
     status = models.CharField(max_length=20, choices=ConnectionStatus.choices, default=ConnectionStatus.UNTESTED)
@@ -93,15 +120,42 @@ def credential_aad(*, connection_id: UUID, version: int) -> bytes:
     return f"agentvalet.credential.v1|{connection_id}|{version}".encode()
 
 
+class GrantQuerySet(models.QuerySet["Grant"]):
+    def for_agent(self, agent_id: str) -> Self:
+        return self.filter(agent_id=agent_id)
+
+    def current(self, now: datetime) -> Self:
+        """What counts at this moment; a child's grant counts only while the one it was taken from does."""
+        mine = models.Q(expires_at=None) | models.Q(expires_at__gt=now)
+        parents = models.Q(parent__expires_at=None) | models.Q(parent__expires_at__gt=now)
+        return self.filter(
+            mine,
+            models.Q(parent=None) | (models.Q(parent__revoked_at=None) & parents),
+            revoked_at=None,
+            scope__platform__suspended_at=None,
+        )
+
+
 class Grant(models.Model):
     """An owner's word that an agent may use a scope, on any connection of the platform or on one."""
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="grants")
     scope = models.ForeignKey(Scope, models.CASCADE, related_name="grants")
     connection = models.ForeignKey(Connection, models.CASCADE, null=True, blank=True, related_name="grants")
+    parent = models.ForeignKey(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="children",
+        help_text="The grant of the parent agent that a child's grant was taken from",
+    )
     require_approval = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[GrantQuerySet] = GrantQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         constraints = [
