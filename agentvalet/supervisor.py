@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -31,6 +31,36 @@ _SETTLED = 60.0  # seconds after which a child's earlier failures are forgotten
 
 class Interrupted(Exception):
     """SIGINT, SIGTERM or SIGHUP came: stop everything."""
+
+
+class Interrupts:
+    """Turns the first SIGINT, SIGTERM or SIGHUP into Interrupted, wherever the main thread is.
+
+    What that leaves half-made is found again by `Supervisor.stop` or dies by its death signal. Python drops an
+    exception that is raised in certain places (the hooks around fork are among them): hence `check`, at every step.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def install(self) -> None:
+        """Begin. (`nohup` ignores SIGHUP, and a shell SIGINT in the background: that stays.)"""
+        self.handle(self._interrupt)
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal came at any time."""
+        if self.asked:
+            raise Interrupted
+
+    @staticmethod
+    def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+        for signum in _SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                signal.signal(signum, handler)
+
+    def _interrupt(self, signum: int, frame: FrameType | None) -> NoReturn:
+        self.asked = True
+        raise Interrupted
 
 
 @dataclass
@@ -53,6 +83,7 @@ class Supervisor:
     """Starts and watches; `stop()` undoes it in the order: children as listed, Valkey, PostgreSQL."""
 
     cwd: Path
+    interrupts: Interrupts
     pass_fds: Sequence[int] = ()
     services: list[embedded.Postgres | embedded.Valkey] = field(default_factory=list)
     children: list[Child] = field(default_factory=list)
@@ -60,6 +91,7 @@ class Supervisor:
     def start_service(self, service: embedded.Postgres | embedded.Valkey) -> None:
         self.services.append(service)
         service.start(pass_fds=self.pass_fds)
+        self.interrupts.check()
 
     def start(self, child: Child) -> None:
         if child not in self.children:
@@ -71,6 +103,7 @@ class Supervisor:
             child.process = processes.spawn(
                 argv=child.argv, output=output, env=child.env, cwd=self.cwd, pass_fds=self.pass_fds
             )
+        self.interrupts.check()
 
     def watch(self) -> NoReturn:
         """Restart children that end. Raises ServiceError when a service ends, Interrupted on a signal."""
@@ -78,6 +111,7 @@ class Supervisor:
         signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
         while True:
+            self.interrupts.check()
             for service in self.services:
                 if service.process is not None and service.process.poll() is not None:
                     said = embedded.last_line(service.log)
@@ -105,9 +139,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """Stop in order. A second signal kills what is left."""
-        for signum in _SIGNALS:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                signal.signal(signum, self._hurry)
+        self.interrupts.handle(self._hurry)
         if self.children:
             say("Stopping …")
         for child in self.children:
@@ -129,20 +161,6 @@ def _ending(code: int) -> str:
 def say(text: str) -> None:
     """One line on the console."""
     print(text, flush=True)  # noqa: T201 - this is the interface of `manage.py up`
-
-
-def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    """The signal handler from the first line of `up` on. What it interrupts may be left half-made: all of it either
-    is found again by `stop` or dies by its death signal.
-    """
-    raise Interrupted
-
-
-def install_interrupts() -> None:
-    """From here on SIGINT, SIGTERM and SIGHUP raise Interrupted. (`nohup` ignores SIGHUP: that stays.)"""
-    for signum in _SIGNALS:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, interrupt)
 
 
 @contextlib.contextmanager

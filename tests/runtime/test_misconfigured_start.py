@@ -36,10 +36,7 @@ def without(name: str) -> dict[str, str]:
 
 REFUSED = {
     "unknown mode": ({"AGENTVALET_MODE": "prod"}, "AGENTVALET_MODE"),
-    "no secret key": (without("AGENTVALET_SECRET_KEY"), "make_keys"),
-    "no vault key": (without("AGENTVALET_VAULT_KEYS"), "make_keys"),
-    "no seal key": (without("AGENTVALET_SEAL_KEY"), "make_keys"),
-    "no audit key": (without("AGENTVALET_AUDIT_KEY"), "make_keys"),
+    **{f"no {name}": (without(name), f"{name} is not set") for name in keys.fresh()},
     "no token key": (without("AGENTVALET_TOKEN_KEY"), "make_keys"),
     "no database": (without("DATABASE_URL"), "DATABASE_URL"),
     "no broker": (without("REDIS_URL"), "REDIS_URL"),
@@ -99,13 +96,7 @@ def test_keys_are_printed_before_anything_is_configured() -> None:
     printed = manage("make_keys", env={"AGENTVALET_MODE": "production"})
     assert printed.returncode == 0
     names = [line.partition("=")[0] for line in printed.stdout.splitlines()]
-    assert names == [
-        "AGENTVALET_SECRET_KEY",
-        "AGENTVALET_VAULT_KEYS",
-        "AGENTVALET_SEAL_KEY",
-        "AGENTVALET_AUDIT_KEY",
-        "AGENTVALET_TOKEN_KEY",
-    ]
+    assert names == list(keys.fresh())
 
 
 @pytest.fixture

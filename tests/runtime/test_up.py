@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from agentvalet import embedded
+from agentvalet import embedded, keys
 from tests.runtime.installation import Installation, eventually, free_port, manage
 
 pytestmark = pytest.mark.services
@@ -42,7 +42,7 @@ def test_the_first_start_serves_and_prints_where(installation: Installation) -> 
 
 def test_key_files_are_readable_by_the_owner_only(installation: Installation) -> None:
     installation.ensure_started()
-    assert key_files(installation).keys() == {"secret_key", "vault_keys", "seal_key", "audit_key"}
+    assert key_files(installation).keys() == {name.removeprefix("AGENTVALET_").lower() for name in keys.fresh()}
     assert {file.stat().st_mode & 0o777 for file in (installation.data / "keys").iterdir()} == {0o600}
 
 
@@ -90,7 +90,7 @@ def test_sigterm_stops_everything_in_order_and_the_next_start_keeps_the_data(
     installation: Installation,
 ) -> None:
     installation.ensure_started()
-    words, keys = kept_words(installation, add="first"), key_files(installation)
+    words, files = kept_words(installation, add="first"), key_files(installation)
     installation.signal(signal.SIGTERM)
     order = installation.order_of_ending(patience=45)
     assert installation.wait() == 0
@@ -98,7 +98,7 @@ def test_sigterm_stops_everything_in_order_and_the_next_start_keeps_the_data(
     assert installation.processes() == {}
     installation.start()
     assert kept_words(installation) == words
-    assert key_files(installation) == keys
+    assert key_files(installation) == files
 
 
 def test_sigkill_leaves_no_orphan_and_the_next_start_works_at_once(installation: Installation) -> None:
