@@ -19,6 +19,7 @@ class Event(StrEnum):
     MEMBER_SIGNED_IN = "member.signed_in"
     MEMBER_SIGNED_OUT = "member.signed_out"
     MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
+    MEMBER_CLI_SIGNED_IN = "member.cli_signed_in"
 
     AGENT_CREATED = "agent.created"
     AGENT_INVITED = "agent.invited"
@@ -27,7 +28,10 @@ class Event(StrEnum):
     AGENT_ACTIVATED = "agent.activated"
     AGENT_SUSPENDED = "agent.suspended"
     AGENT_REACTIVATED = "agent.reactivated"
-    AGENT_DELETED = "agent.deleted"
+    AGENT_DELETED = "agent.deleted"  # revoked for good; its row stays
+    AGENT_REPORTED = "agent.reported"
+    AGENT_UNINSTALL_REQUESTED = "agent.uninstall_requested"
+    AGENT_UNINSTALL_REJECTED = "agent.uninstall_rejected"
 
     PLATFORM_CONNECTED = "platform.connected"
     PLATFORM_CHANGED = "platform.changed"
@@ -36,6 +40,14 @@ class Event(StrEnum):
     PERMISSION_GRANTED = "permission.granted"
     PERMISSION_REVOKED = "permission.revoked"
     PERMISSION_APPROVAL_TOGGLE_CHANGED = "permission.approval_toggle_changed"
+
+    # What agents ask an owner for, outside of any call.
+    ACCESS_REQUESTED = "access.requested"
+    ACCESS_APPROVED = "access.approved"
+    ACCESS_DENIED = "access.denied"
+    REGISTRATION_REQUESTED = "registration.requested"
+    REGISTRATION_APPROVED = "registration.approved"
+    REGISTRATION_REJECTED = "registration.rejected"
 
     # A call that needs nobody's approval. `sending` is the intent, committed just before the call.
     ACTION_SENDING = "action.sending"
