@@ -1,8 +1,14 @@
 """Agents' public keys: what is accepted, and how one is told from another."""
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_public_key,
+)
 from joserfc.jwk import RSAKey
 
 MIN_BITS, MAX_BITS = 2048, 8192
@@ -11,6 +17,17 @@ MAX_PEM_LENGTH = 8 * 1024
 
 class KeyRefused(ValueError):
     """Not a key an agent may sign with. The text says what to send instead."""
+
+
+def make_key_pair() -> tuple[str, str]:
+    """A fresh RSA pair as PKCS#8 and SubjectPublicKeyInfo PEM, where a client cannot make its own.
+
+    The private half is answered once and never kept. It takes a tenth of a second: make it outside of transactions.
+    """
+    key = generate_private_key(public_exponent=65537, key_size=MIN_BITS)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return private.decode(), public.decode()
 
 
 def read_public_key(pem: str) -> tuple[str, str]:

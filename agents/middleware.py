@@ -14,6 +14,7 @@ from agents.models import Member, User
 PUBLIC_PATHS = ("/sign-in", "/sign-out", "/health")
 PUBLIC_PREFIXES = (
     "/v1/",  # agents show an assertion
+    "/functions/v1/",  # the command line shows a token of its own
     "/.well-known/",
 )
 

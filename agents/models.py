@@ -192,14 +192,25 @@ class AgentKey(models.Model):
         return f"{self.agent_id} {self.thumbprint}"
 
 
+class InviteKind(models.TextChoices):
+    BIND = "bind", "Bind secret (bsec_…): earlier keys end at once"
+    INSTALL = "install", "Install token (itok_…): the earlier key stays for an overlap"
+
+
 class Invite(models.Model):
-    """A one-time secret (`bsec_…`) with which an agent that made its own key pair hands in the public half."""
+    """A one-time secret with which an agent that made its own key pair hands in the public half."""
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="invites")
+    kind = models.CharField(
+        max_length=20, choices=InviteKind.choices, default=InviteKind.BIND, db_default=InviteKind.BIND
+    )
     secret_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the secret itself is not kept")
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(kind__in=InviteKind.values), name="invite_kind_known")]
 
     def __str__(self) -> str:
         return f"invite for {self.agent_id}"
