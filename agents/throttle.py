@@ -2,27 +2,17 @@
 
 import hashlib
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv6Address, ip_address
 
-from django.conf import settings
 from django.core.cache import cache
-from django.http import HttpRequest
+
+from agents.throttling import network_of
 
 WINDOW = timedelta(minutes=15)
 TRIES_PER_ACCOUNT = 10
 TRIES_PER_ADDRESS = 30  # an office may share one
 
 
-def client_address(request: HttpRequest) -> str:
-    """Who called us: the peer, or what the outermost of our own proxies (AGENTVALET_PROXY_HOPS) saw."""
-    peer = str(request.META.get("REMOTE_ADDR", ""))
-    if settings.PROXY_HOPS == 0:
-        return peer
-    seen = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    return seen[-settings.PROXY_HOPS] if len(seen) >= settings.PROXY_HOPS else peer
-
-
-def count_try(*, address: str, email: str, now: datetime) -> timedelta | None:
+def count_try(*, address: str | None, email: str, now: datetime) -> timedelta | None:
     """Count one attempt, before its password is looked at.
 
     Returns None if it may go on, else how long until the next one may. Counting comes first so that many at once are
@@ -30,7 +20,7 @@ def count_try(*, address: str, email: str, now: datetime) -> timedelta | None:
     """
     counts = (
         (_count(_key("account", email, now)), TRIES_PER_ACCOUNT),
-        (_count(_key("address", _network(address), now)), TRIES_PER_ADDRESS),
+        (_count(_key("address", network_of(address), now)), TRIES_PER_ADDRESS),
     )
     if all(count <= most for count, most in counts):
         return None
@@ -55,12 +45,3 @@ def _key(kind: str, subject: str, now: datetime) -> str:
 def _count(key: str) -> int:
     cache.add(key, 0, timeout=2 * int(WINDOW.total_seconds()))
     return int(cache.incr(key))
-
-
-def _network(address: str) -> str:
-    """An IPv6 subscriber has a whole /64."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return address
-    return str(int(ip) >> 64) if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None else str(ip)

@@ -14,9 +14,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from agents.http import StampedRequest, stamped
+from agents.http import StampedRequest, client_address, stamped
 from agents.models import Member, User
-from agents.throttle import client_address, count_try, forget_tries
+from agents.throttle import count_try, forget_tries
 from audit.events import Actor, Event, Result
 from audit.records import record
 
