@@ -115,7 +115,7 @@ def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> Ht
     if not wants_fragment(request):
         done = "Approved. The call is on its way." if decision == Decision.APPROVED else "Denied. Nothing was sent."
         messages.success(request, done)
-        return redirect("approvals")
+        return _see_other("approvals")
     if decision == Decision.DENIED:
         return _stamp(HttpResponse(status=204), request)
     return _card(request, approval, status=200)
@@ -126,7 +126,13 @@ def _refused(request: MemberRequest, approval: ApprovalRequest, note: str, *, st
     if wants_fragment(request):
         return _card(request, approval, note=note, status=status)
     messages.warning(request, note)
-    return redirect("approval", approval_id=approval.pk)
+    return _see_other("approval", approval_id=approval.pk)
+
+
+def _see_other(name: str, **arguments: UUID) -> HttpResponse:
+    response = redirect(name, **arguments)
+    response.status_code = 303  # to be fetched with GET, whatever was sent here (RFC 9110, section 15.4.4)
+    return response
 
 
 def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", status: int) -> HttpResponse:

@@ -54,7 +54,7 @@ def test_without_script_a_button_leads_back_to_the_queue(
 ) -> None:
     approval = scene.submit({"n": 1})
     response = press(admin, button, approval, script=False)
-    assert (response.status_code, response.headers["Location"]) == (302, "/approvals")
+    assert (response.status_code, response.headers["Location"]) == (303, "/approvals")
     assert sentence in admin.get("/approvals").content.decode()
 
 
@@ -117,7 +117,7 @@ def test_who_comes_second_is_told_on_the_card_who_was_first(
     assert sentence in response.content.decode()
     assert "data-decide" not in response.content.decode()
     plain = press(admin, button, approval, script=False)
-    assert (plain.status_code, plain.headers["Location"]) == (302, f"/approvals/{approval.pk}")
+    assert (plain.status_code, plain.headers["Location"]) == (303, f"/approvals/{approval.pk}")
     assert sentence in admin.get(plain.headers["Location"]).content.decode()
     assert now_in_database(approval).decided_by == "approver@acme.example"
 
