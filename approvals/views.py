@@ -4,7 +4,8 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -130,9 +131,8 @@ def _refused(request: MemberRequest, approval: ApprovalRequest, note: str, *, st
 
 
 def _see_other(name: str, **arguments: UUID) -> HttpResponse:
-    response = redirect(name, **arguments)
-    response.status_code = 303  # to be fetched with GET, whatever was sent here (RFC 9110, section 15.4.4)
-    return response
+    """303: to be fetched with GET, whatever was sent here (RFC 9110, section 15.4.4)."""
+    return HttpResponse(status=303, headers={"Location": reverse(name, kwargs=arguments)})
 
 
 def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", status: int) -> HttpResponse:
