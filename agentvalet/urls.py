@@ -5,19 +5,48 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from agents import api as agents_api
+from agents import cli_api, cli_page
 from agents import views as people
 from agentvalet import errors, health
 from approvals import api, views
+from notifications import api as notifications_api
+from platforms import api as platforms_api
+from platforms import registration_api as registrations
 
 urlpatterns = [
     # Agents
     path("v1/actions", api.ActionView.as_view()),
     path("v1/approvals/<uuid:approval_id>", api.ApprovalView.as_view()),
+    path("v1/agents/me/pending-actions", api.PendingActionsView.as_view()),
+    path("v1/observe/actions", api.ObserveView.as_view()),
+    path("v1/agent/permissions", platforms_api.PermissionsView.as_view()),
+    path("v1/authzen/access", platforms_api.EvaluationView.as_view()),
+    path("v1/access-request", platforms_api.AccessRequestView.as_view()),
+    path("v1/access-request/status/<uuid:token>", platforms_api.AccessStatusView.as_view()),
+    path("v1/agents/children", platforms_api.ChildrenView.as_view()),
+    path("v1/register", registrations.RegisterView.as_view()),
+    path("v1/register/status/<str:token>", registrations.RegistrationStatusView.as_view()),
+    path("v1/register/stream/<str:token>", registrations.RegistrationStreamView.as_view()),
+    path("v1/register/claim-key/<str:token>", registrations.ClaimKeyView.as_view()),
     path("v1/invites/bind", agents_api.InviteBindView.as_view()),
+    path("v1/agents/bind", agents_api.InstallBindView.as_view()),
+    path("v1/bind-secret", agents_api.BindSecretView.as_view()),
+    path("v1/agents/self/diagnostics", notifications_api.DiagnosticsView.as_view()),
+    path("v1/revoke-request", notifications_api.RevokeRequestView.as_view()),
+    path("v1/revoke-request/stream/<str:token>", notifications_api.RevokeStreamView.as_view()),
+    # The registration command line
+    path("functions/v1/cli-auth", cli_api.CliAuthView.as_view()),
+    path("functions/v1/cli-register-agent", cli_api.CliRegisterView.as_view()),
+    path("functions/v1/list-agents", cli_api.CliListView.as_view()),
+    path("functions/v1/revoke-agent", cli_api.CliRevokeView.as_view()),
+    path("functions/v1/cli-account", cli_api.GoneView.as_view()),
+    path("v1/cli/account", cli_api.GoneView.as_view()),
+    path("v1/cli/register-agent", cli_api.GoneView.as_view()),
     # People
     path("", RedirectView.as_view(pattern_name="approvals")),
     path("sign-in", people.sign_in, name="sign-in"),
     path("sign-out", people.sign_out, name="sign-out"),
+    path("cli-auth", cli_page.cli_auth, name="cli-auth"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/approve", views.approve, name="approve"),

@@ -1,9 +1,11 @@
-"""The agent API: submit an action, poll an approval."""
+"""The agent API: submit an action, poll an approval, list what was left behind, relay a call that is only observed."""
 
+from collections.abc import Callable
+from typing import TypeVar
 from uuid import UUID
 
 from django.http import HttpResponse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,91 +15,111 @@ from agents.authentication import caller_of, record_refusal
 from agents.errors import ApiError
 from agents.http import client_address, stamped
 from agents.permissions import AgentMayAct
-from approvals.envelope import compact, success, upstream_error
-from approvals.execution import CannotSend
+from approvals import answers
+from approvals.envelope import compact
+from approvals.limits import ActionsPerMinute
 from approvals.models import ApprovalRequest, Decision
-from approvals.serializers import ActionInput, ApprovalOutput, ErrorOutput, QueuedOutput
-from approvals.services import Action, Forwarded, submit_action
-from audit.events import JSON
-from platforms.client import PlatformUnreachable
-from platforms.coverage import NotConnected, NotCovered
-from platforms.endpoints import EndpointRefused
+from approvals.observe import observe_action
+from approvals.pending import left_by
+from approvals.serializers import (
+    ActionInput,
+    ActionOutput,
+    ApprovalOutput,
+    ErrorOutput,
+    ObservationInput,
+    PendingActionsOutput,
+    QueuedOutput,
+    pending_actions,
+)
+from approvals.services import Forwarded, submit_action
+
+_T = TypeVar("_T")
+OBSERVE_CREDENTIAL = "X-AV-Observe-Credential"
 
 
 class ActionView(APIView):
-    """`POST /v1/actions`: forwards the call, or answers 202 with an approval to poll."""
+    """Call a platform: the call is forwarded, or it waits for a person and the answer is 202 with an approval to poll.
+
+    A platform's own error passes through with its status and body, marked with `_agentvalet`.
+    """
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (ActionsPerMinute,)
 
     @extend_schema(
         request=ActionInput,
-        responses={200: dict, 202: QueuedOutput, (400, 401, 403, 412, 413, 502, 504): ErrorOutput},
+        responses={200: ActionOutput, 202: QueuedOutput, (400, 403, 412, 413, 502, 504): ErrorOutput},
     )
     def post(self, request: Request) -> HttpResponse:
-        caller = caller_of(request)
+        action = _read(request, lambda: ActionInput.read(request.data))
         stamp = stamped(request)
         try:
-            action = _read_action(request)
-        except (ApiError, ValidationError):
-            record_refusal(caller, request_id=stamp.request_id, reason="invalid_request", now=stamp.now)
-            raise
-        try:
             outcome = submit_action(
-                caller=caller,
+                caller=caller_of(request),
                 action=action,
                 requester_address=client_address(stamp),
                 request_id=stamp.request_id,
                 now=stamp.now,
             )
-        except EndpointRefused as error:
-            raise ApiError(400, str(error), code="endpoint_refused") from error
-        except NotCovered as error:
-            hint = {"platform": action.platform, "scope": action.scope}
-            extra: dict[str, JSON] = {"detail": str(error), "access_request_hint": hint}
-            raise ApiError(403, "Permission denied", reason=error.reason, extra=extra) from error
-        except NotConnected as error:
-            raise ApiError(412, "platform_not_connected", code="no_credential") from error
-        except PlatformUnreachable as error:
-            status = 504 if error.code == "upstream_timeout" else 502
-            extra: dict[str, JSON] = {"detail": str(error)}
-            raise ApiError(status, "Upstream request failed", code=error.code, extra=extra) from error
-        except CannotSend as error:
-            raise ApiError(502, str(error), code=error.reason) from error
+        except answers.FAILURES as error:
+            raise answers.failure(error, platform=action.platform, scope=action.scope) from error
         if isinstance(outcome, Forwarded):
-            return _answer(outcome)
+            return answers.governed(outcome.response, outcome.meta)
         return Response(QueuedOutput(outcome).data, status=202)
 
 
-def _read_action(request: Request) -> Action:
-    data = ActionInput(data=request.data)
-    data.is_valid(raise_exception=True)
-    return data.to_action()
+class ObserveView(APIView):
+    """Relay a call with the agent's own credential, for the record only. The credential is neither kept nor logged.
+
+    The platform must be connected and the agent must hold a grant on it; a call that one of its scopes covers and asks
+    approval for is refused. Status and body of the platform pass through; what is no JSON object is wrapped in `data`.
+    """
+
+    permission_classes = (AgentMayAct,)
+    throttle_classes = (ActionsPerMinute,)
+
+    @extend_schema(
+        request=ObservationInput,
+        parameters=[
+            OpenApiParameter(
+                OBSERVE_CREDENTIAL,
+                str,
+                OpenApiParameter.HEADER,
+                required=True,
+                description="The platform's credential, raw: it is placed as the platform wants it",
+            )
+        ],
+        responses={200: dict, (400, 403, 412, 413, 502, 504): ErrorOutput},
+    )
+    def post(self, request: Request) -> HttpResponse:
+        credential = request.headers.get(OBSERVE_CREDENTIAL, "")
+        observation = _read(request, lambda: ObservationInput.read(request.data, credential=credential))
+        stamp = stamped(request)
+        try:
+            response, meta = observe_action(
+                caller=caller_of(request), observation=observation, request_id=stamp.request_id, now=stamp.now
+            )
+        except answers.FAILURES as error:
+            raise answers.failure(error, platform=observation.platform, scope=observation.scope) from error
+        return answers.observed(response, meta)
 
 
-def _answer(outcome: Forwarded) -> HttpResponse:
-    """A platform's answer as the contract's: what clients would misread as ours or follow elsewhere becomes a 502."""
-    response = outcome.response
-    if 200 <= response.status < 300:
-        return HttpResponse(success(response.body, outcome.meta), content_type="application/json")
-    if response.status == 401:  # clients answer a 401 by sending the call again
-        raise ApiError(502, "Upstream authentication failed", code="reauth_failed")
-    if response.status < 400:  # clients follow a redirect, with their token
-        raise ApiError(502, "The platform answered with a redirect", code="upstream_redirect")
-    if response.status >= 600:
-        raise ApiError(502, "The platform's answer is not HTTP", code="invalid_response")
-    body, content_type = upstream_error(response, outcome.meta)
-    answer = HttpResponse(body, status=response.status, content_type=content_type)
-    if "retry-after" in response.headers:
-        answer["Retry-After"] = response.headers["retry-after"]
-    return answer
+def _read(request: Request, reading: Callable[[], _T]) -> _T:
+    """What an active agent sent; that it was no request is on record."""
+    try:
+        return reading()
+    except (ApiError, ValidationError):
+        stamp = stamped(request)
+        record_refusal(caller_of(request), request_id=stamp.request_id, reason="invalid_request", now=stamp.now)
+        raise
 
 
 class ApprovalView(APIView):
-    """`GET /v1/approvals/{id}`: never throttled; any error on it ends the wait of every published client."""
+    """Poll an approval. Never throttled; any error here ends the wait of every published client."""
 
     permission_classes = (AgentMayAct,)
 
-    @extend_schema(responses={200: ApprovalOutput, (401, 403, 404): ErrorOutput})
+    @extend_schema(responses={200: ApprovalOutput, (403, 404): ErrorOutput})
     def get(self, request: Request, approval_id: UUID) -> HttpResponse:
         caller = caller_of(request)
         approval = ApprovalRequest.objects.for_agent(caller.agent_id).filter(pk=approval_id).defer("form").first()
@@ -120,3 +142,13 @@ class ApprovalView(APIView):
         if approval.result_json is not None:
             text = f'{text[:-1]},"result":{approval.result_json}}}'  # as it came: it is never parsed again
         return HttpResponse(text, content_type="application/json")
+
+
+class PendingActionsView(APIView):
+    """The agent's calls that wait for a person, and those that ended in the last 24 hours: up to 100 of each."""
+
+    permission_classes = (AgentMayAct,)
+
+    @extend_schema(responses={200: PendingActionsOutput, (403,): ErrorOutput})
+    def get(self, request: Request) -> Response:
+        return Response(pending_actions(left_by(agent_id=caller_of(request).agent_id, now=stamped(request).now)))

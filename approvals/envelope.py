@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
 from audit.events import JSON
 from platforms.client import PlatformResponse
+from platforms.coverage import Disclosure
 
 
 class NotJSON(ValueError):
@@ -40,8 +42,15 @@ def compact(value: JSON) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def meta(*, audit_id: UUID, correlation_id: UUID, upstream_status: int, now: datetime) -> dict[str, JSON]:
-    """The `_meta` of an answer, as clients know it."""
+def meta(
+    *,
+    audit_id: UUID,
+    correlation_id: UUID,
+    upstream_status: int,
+    now: datetime,
+    disclosure: Disclosure | None = None,
+) -> dict[str, JSON]:
+    """The `_meta` of an answer, as clients know it. `connection` is there only if the broker chose among several."""
     return {
         "capability": "agent.action",
         "timestamp": now.isoformat(),
@@ -49,6 +58,7 @@ def meta(*, audit_id: UUID, correlation_id: UUID, upstream_status: int, now: dat
         "audit_id": str(audit_id),
         "correlation_id": str(correlation_id),
         "upstream_status": upstream_status,
+        **({} if disclosure is None else {"connection": cast(JSON, disclosure)}),
     }
 
 
@@ -58,8 +68,17 @@ def success(body: bytes, meta: Mapping[str, JSON]) -> str:
 
 
 def outcome(response: PlatformResponse, meta: Mapping[str, JSON]) -> str:
-    """What `result_json` holds: `{"status": …, "data": …}`. A success carries the envelope of a direct call."""
-    data = success(response.body, meta) if 200 <= response.status < 300 else json_text(response.body)
+    """What `result_json` holds: `{"status": …, "data": …}`. A success carries the envelope of a direct call.
+
+    A platform's error is its own body; it gains the key `_agentvalet` only to disclose the connection.
+    """
+    if 200 <= response.status < 300:
+        data = success(response.body, meta)
+    elif "connection" in meta:
+        body, _ = upstream_error(response, {"connection": meta["connection"]})
+        data = json_text(body)
+    else:
+        data = json_text(response.body)
     return f'{{"status":{response.status},"data":{data}}}'
 
 

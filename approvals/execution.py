@@ -1,4 +1,4 @@
-"""Making the calls: straight through, or once approved. The only place where a credential is in clear."""
+"""Making the calls that were approved: each once."""
 
 import logging
 import time
@@ -6,33 +6,16 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
-from agents.authentication import Caller
 from approvals import runs
-from approvals.binding import Form, Tampered
-from approvals.envelope import meta
+from approvals.binding import Tampered
 from approvals.rights import RightLost
-from audit.events import JSON, Event, Result
-from audit.records import record
-from platforms import client
-from platforms.client import PlatformResponse, PlatformUnreachable
-from platforms.coverage import Coverage
-from platforms.credentials import apply
+from approvals.sending import CannotSend, send
+from platforms.client import PlatformUnreachable
 from platforms.usage import note_use
-from platforms.vault import VaultError
 
 logger = logging.getLogger(__name__)
-
-
-class CannotSend(Exception):
-    """The call could not be put together; nothing has left. The text is one sentence without secrets."""
-
-    def __init__(self, reason: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
-
 
 MAYBE_SENT = "outcome unknown: {error} The call may have reached the platform and will not be sent again; check there."
 
@@ -56,7 +39,7 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
         )
         return
     try:
-        response = _send(
+        response = send(
             claim.form,
             claim.coverage,
             timeout=settings.APPROVED_TIMEOUT,
@@ -76,72 +59,3 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
     else:
         runs.finish(approval_id=approval_id, response=response, now=timezone.now())
         note_use(connection_id=claim.coverage.connection_id, upstream_status=response.status, now=timezone.now())
-
-
-def forward(
-    *, caller: Caller, form: Form, coverage: Coverage, request_id: UUID, now: datetime
-) -> tuple[PlatformResponse, dict[str, JSON]]:
-    """Make a call that needs nobody's approval; returns the answer and its `_meta`.
-
-    Intent and outcome are both on record, each in a transaction of its own: no network inside one.
-
-    Raises:
-        PlatformUnreachable: no answer came.
-        CannotSend: it was not sent.
-    """
-
-    def audit(event: Event, result: Result, *, at: datetime, reason: str = "", **metadata: JSON) -> UUID:
-        with transaction.atomic(durable=True):
-            return record(
-                event=event,
-                result=result,
-                owner_id=caller.owner_id,
-                actor=caller.actor,
-                now=at,
-                request_id=request_id,
-                agent_id=caller.agent_id,
-                agent_name=caller.agent_name,
-                platform=form.platform,
-                action=form.scope,
-                session_id=caller.session_id,
-                reason=reason,
-                metadata={"method": form.method, "endpoint": form.endpoint, **metadata},
-            )
-
-    audit(Event.ACTION_SENDING, Result.INFO, at=now, connection_id=form.connection_id)
-    try:
-        response = _send(form, coverage, timeout=settings.DIRECT_TIMEOUT)
-    except PlatformUnreachable as error:
-        audit(Event.ACTION_FAILED, Result.ERROR, at=timezone.now(), reason=error.code)
-        raise
-    except CannotSend as error:
-        audit(Event.ACTION_FAILED, Result.ERROR, at=timezone.now(), reason=error.reason)
-        raise
-    done = timezone.now()
-    result = Result.ALLOWED if response.status < 400 else Result.ERROR
-    audit_id = audit(Event.ACTION_ALLOWED, result, at=done, response_status=response.status)
-    note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=done)
-    return response, meta(audit_id=audit_id, correlation_id=request_id, upstream_status=response.status, now=done)
-
-
-def _send(form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str = "") -> PlatformResponse:
-    headers = [("Accept", "application/json")]
-    if form.body is not None:
-        headers.append(("Content-Type", form.content_type))
-    if idempotency_key:
-        headers.append(("Idempotency-Key", idempotency_key))
-    try:
-        url, headers = apply(coverage.auth, coverage.credential(), url=form.url, headers=headers)
-        return client.send(
-            method=form.method,
-            url=url,
-            headers=headers,
-            body=None if form.body is None else form.body.encode(),
-            timeout=timeout,
-            max_response_bytes=settings.MAX_RESPONSE_BYTES,
-            fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
-        )
-    except VaultError as error:
-        raise CannotSend("credential_unavailable", str(error)) from error
-    except ValueError as error:  # what `apply` and `send` raise before anything leaves
-        raise CannotSend("request_refused", str(error)) from error

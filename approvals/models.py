@@ -54,6 +54,9 @@ class ApprovalRequest(models.Model):
     scope = models.CharField(max_length=128)
     connection_id = models.UUIDField()
     connection_label = models.CharField(max_length=200)
+    disclosure = models.JSONField(
+        null=True, blank=True, help_text="For the agent: which connection was taken for it, and the others it has"
+    )
     form = models.BinaryField(help_text="Canonical bytes of the call")
     digest = models.CharField(max_length=64, help_text="SHA-256 of the form, hex")
     reason = models.CharField(max_length=500, blank=True, help_text="The agent's own words")
@@ -124,6 +127,7 @@ class ApprovalRequest(models.Model):
             ),
             models.Index(fields=["owner", "-created_at"], name="approval_history"),
             models.Index(fields=["agent", "-executed_at"], name="approval_agent_recent"),
+            models.Index(fields=["agent", "-decided_at"], name="approval_agent_decided"),
             models.Index(fields=["owner", "queue_version"], name="approval_changes"),
             models.Index(fields=["request_id"], name="approval_request_id"),
         ]

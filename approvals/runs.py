@@ -106,7 +106,11 @@ def finish(*, approval_id: UUID, response: PlatformResponse, now: datetime) -> N
         if late:
             return
         answer_meta = meta(
-            audit_id=audit_id, correlation_id=approval.request_id, upstream_status=response.status, now=now
+            audit_id=audit_id,
+            correlation_id=approval.request_id,
+            upstream_status=response.status,
+            now=now,
+            disclosure=approval.disclosure,
         )
         approval.executed_at = now
         approval.result_status = response.status

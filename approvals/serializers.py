@@ -1,67 +1,114 @@
 """The agent API's inputs and outputs, as wire-contract shapes."""
 
 import json
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 from rest_framework import serializers
 
+from agents.fields import Text
 from approvals.models import ApprovalRequest, Decision
+from approvals.observe import Observation
+from approvals.pending import Left
 from approvals.services import Action
 
+_T = TypeVar("_T")
 MAX_REASON = 500
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class Text(serializers.CharField):
-    """A JSON string and nothing else: no number is read as one."""
+class CallInput(serializers.Serializer[_T]):
+    """What calls have in common."""
 
-    def to_internal_value(self, data: Any) -> str:
-        if not isinstance(data, str):
-            raise serializers.ValidationError("This must be a string.")
-        return super().to_internal_value(data)
-
-
-class ActionInput(serializers.Serializer[Action]):
-    """`POST /v1/actions`"""
-
-    platform = Text(max_length=63)
+    platform = Text(max_length=63, help_text="Id of the platform")
     endpoint = Text(trim_whitespace=False, max_length=8192, help_text="Path on the platform's API, with its query")
-    method = serializers.ChoiceField(METHODS, default="GET")
-    scope = Text(max_length=128)
-    data = serializers.JSONField(  # type: ignore[assignment]  # a field called as the property it does not replace
-        required=False, allow_null=True, help_text="Sent as the JSON body; absent sends none"
-    )
-    connection_id = serializers.UUIDField(required=False, allow_null=True)
-    reason = Text(required=False, allow_null=True, allow_blank=True, help_text="Shown to the approver; cut at 500")
+    method = serializers.ChoiceField(METHODS, default="GET", help_text="In any case")
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, dict):
             raise serializers.ValidationError({"non_field_errors": ["The body must be a JSON object."]})
         if isinstance(data.get("method"), str):
             data = data | {"method": data["method"].upper()}
-        if isinstance(data.get("reason"), str):
+        return super().to_internal_value(data)
+
+
+def _json_body(values: dict[str, Any], name: str) -> str | None:
+    """The key order is the agent's: it is what the platform sees and the approver reads. Absent is not null."""
+    return json.dumps(values[name], ensure_ascii=False, separators=(",", ":")) if name in values else None
+
+
+class ActionInput(CallInput[Action]):
+    """`POST /v1/actions`"""
+
+    scope = Text(max_length=128, help_text="The granted scope that covers the call")
+    data = serializers.JSONField(  # type: ignore[assignment]  # a field called as the property it does not replace
+        required=False, allow_null=True, help_text="Sent as the JSON body; absent sends none"
+    )
+    connection_id = serializers.UUIDField(
+        required=False, allow_null=True, help_text="One of the platform's connections; else the default is taken"
+    )
+    reason = Text(required=False, allow_null=True, allow_blank=True, help_text="Shown to the approver; cut at 500")
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("reason"), str):
             # The agent's own words: one line of plain text, whatever it was.
             words = "".join(character if character.isprintable() else " " for character in data["reason"])
             data = data | {"reason": " ".join(words.split())[:MAX_REASON]}
         return super().to_internal_value(data)
 
-    def to_action(self) -> Action:
-        """The validated input as what `approvals.services.submit_action` takes."""
-        values = self.validated_data
-        body = None
-        if "data" in values:  # the key order is the agent's: it is what the platform sees and the approver reads
-            body = json.dumps(values["data"], ensure_ascii=False, separators=(",", ":"))
-        connection_id: UUID | None = values.get("connection_id")
+    @classmethod
+    def read(cls, data: Any) -> Action:
+        """The input as what `approvals.services.submit_action` takes. Raises ValidationError."""
+        values = _validated(cls(data=data))
         return Action(
             platform=values["platform"],
             scope=values["scope"],
             method=values["method"],
             endpoint=values["endpoint"],
-            body=body,
-            connection_id=connection_id,
+            body=_json_body(values, "data"),
+            connection_id=values.get("connection_id"),
             reason=values.get("reason") or "",
         )
+
+
+class ObservationInput(CallInput[Observation]):
+    """`POST /v1/observe/actions`"""
+
+    action = Text(
+        max_length=128, required=False, allow_null=True, allow_blank=True, help_text="The agent's name for it"
+    )
+    body = serializers.JSONField(required=False, allow_null=True, help_text="Sent as the JSON body; absent sends none")
+
+    @classmethod
+    def read(cls, data: Any, *, credential: str) -> Observation:
+        """The input as what `approvals.observe.observe_action` takes. Raises ValidationError."""
+        values = _validated(cls(data=data))
+        if not credential:
+            raise serializers.ValidationError({"X-AV-Observe-Credential": ["This header is required."]})
+        return Observation(
+            platform=values["platform"],
+            scope=values.get("action") or "",
+            method=values["method"],
+            endpoint=values["endpoint"],
+            body=_json_body(values, "body"),
+            credential=credential,
+        )
+
+
+def _validated(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
+    serializer.is_valid(raise_exception=True)
+    values: dict[str, Any] = serializer.validated_data
+    return values
+
+
+class ActionOutput(serializers.Serializer[None]):
+    """200: the platform's answer, byte for byte, and what we say about it."""
+
+    data = serializers.JSONField(  # type: ignore[assignment]  # as above
+        allow_null=True, help_text="The platform's body; null if it was empty, a string if it was not JSON"
+    )
+    _meta = serializers.DictField(
+        help_text="audit_id, correlation_id, upstream_status, timestamp; connection if one was chosen among several"
+    )
 
 
 class ErrorOutput(serializers.Serializer[None]):
@@ -102,3 +149,56 @@ class ApprovalOutput(serializers.Serializer[ApprovalRequest]):
     executed_at = serializers.DateTimeField(allow_null=True)
     execution_error = serializers.CharField(required=False, help_text="Why there is no result; or why it was denied")
     result = ResultOutput(required=False)
+
+
+class WaitingOutput(serializers.Serializer[ApprovalRequest]):
+    approval_id = serializers.UUIDField(source="pk")
+    platform_id = serializers.CharField(source="platform")
+    scope = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField()
+
+
+class EndedOutput(serializers.Serializer[ApprovalRequest]):
+    """What there is nothing to say about is left out, never null."""
+
+    approval_id = serializers.UUIDField(source="pk")
+    platform_id = serializers.CharField(source="platform")
+    scope = serializers.CharField()
+    status = serializers.ChoiceField(["approved", "denied", "expired"])
+    executed_at = serializers.DateTimeField(required=False)
+    result_summary = serializers.CharField(required=False)
+    execution_error = serializers.CharField(required=False, help_text="Why there is no result; or why it was denied")
+
+
+class PendingActionsOutput(serializers.Serializer[None]):
+    """`GET /v1/agents/me/pending-actions`"""
+
+    pending = WaitingOutput(many=True)
+    recently_completed = EndedOutput(many=True)
+
+
+def pending_actions(left: Left) -> dict[str, Any]:
+    return {
+        "pending": [WaitingOutput(approval).data for approval in left.waiting],
+        "recently_completed": [_ended(approval) for approval in left.ended],
+    }
+
+
+def _ended(approval: ApprovalRequest) -> dict[str, str]:
+    status = Decision.EXPIRED if approval.decision == Decision.PENDING else approval.decision
+    body = {
+        "approval_id": str(approval.pk),
+        "platform_id": approval.platform,
+        "scope": approval.scope,
+        "status": str(status),
+    }
+    if approval.executed_at:
+        body["executed_at"] = approval.executed_at.isoformat()
+    if approval.result_status:
+        body["result_summary"] = f"The platform answered {approval.result_status}."
+    elif status == Decision.APPROVED and not approval.executed_at:
+        body["result_summary"] = "Approved; the call is being made."
+    if error := approval.deny_reason if status == Decision.DENIED else approval.execution_error:
+        body["execution_error"] = error
+    return body

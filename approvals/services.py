@@ -6,13 +6,14 @@ from uuid import UUID
 
 from django.db import transaction
 
-from agents.authentication import Caller, record_refusal
+from agents.authentication import Caller
 from agents.models import Member
 from approvals import transitions
 from approvals.binding import FORM_VERSION, Form
-from approvals.execution import forward
+from approvals.direct import forward
 from approvals.models import ApprovalRequest
 from approvals.policy import Verdict, evaluate
+from approvals.refusals import note_refusal, refuse_leak
 from approvals.tasks import wake_worker
 from audit.events import JSON
 from platforms.client import PlatformResponse
@@ -41,9 +42,6 @@ class Forwarded:
     meta: dict[str, JSON]
 
 
-_REASONS: dict[type[Exception], str] = {EndpointRefused: "endpoint_refused", NotConnected: "no_credential"}
-
-
 class NotAllowed(Exception):
     """The member's role does not decide."""
 
@@ -56,10 +54,12 @@ def submit_action(
     Every refusal is on record before it is raised.
 
     Raises:
+        SecretInRequest: see `approvals.leaks`. This is looked at first, so that no secret gets on record.
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
-        PlatformUnreachable, CannotSend: see `approvals.execution.forward`.
+        PlatformUnreachable, CannotSend: see `approvals.direct.forward`.
     """
+    refuse_leak(caller=caller, asked=action, reason=action.reason, request_id=request_id, now=now)
     try:
         endpoint = parse_endpoint(action.endpoint)
         coverage = find_coverage(
@@ -73,15 +73,7 @@ def submit_action(
             now=now,
         )
     except (EndpointRefused, NotCovered, NotConnected) as refusal:
-        record_refusal(
-            caller,
-            request_id=request_id,
-            reason=refusal.reason if isinstance(refusal, NotCovered) else _REASONS[type(refusal)],
-            now=now,
-            platform=action.platform,
-            action=action.scope,
-            metadata={"method": action.method, "endpoint": action.endpoint},
-        )
+        note_refusal(caller=caller, asked=action, refusal=refusal, request_id=request_id, now=now)
         raise
     form = _form_of(caller, action, endpoint, coverage)
     if evaluate(coverage) is Verdict.ASK:

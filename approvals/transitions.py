@@ -89,6 +89,7 @@ def _create(
         scope=form.scope,
         connection_id=coverage.connection_id,
         connection_label=coverage.connection_label,
+        disclosure=coverage.disclosure,
         form=data,
         digest=digest_of(data),
         reason=reason,

@@ -32,6 +32,7 @@ class Event(StrEnum):
     AGENT_REPORTED = "agent.reported"
     AGENT_UNINSTALL_REQUESTED = "agent.uninstall_requested"
     AGENT_UNINSTALL_REJECTED = "agent.uninstall_rejected"
+    AGENT_UNINSTALL_EXPIRED = "agent.uninstall_expired"
 
     PLATFORM_CONNECTED = "platform.connected"
     PLATFORM_CHANGED = "platform.changed"
@@ -52,6 +53,7 @@ class Event(StrEnum):
     # A call that needs nobody's approval. `sending` is the intent, committed just before the call.
     ACTION_SENDING = "action.sending"
     ACTION_ALLOWED = "action.allowed"
+    ACTION_OBSERVED = "action.observed"  # relayed with the agent's own credential
     ACTION_DENIED = "action.denied"
     ACTION_FAILED = "action.failed"
 

@@ -1,0 +1,136 @@
+"""Calls that wait for nobody: forwarded with the stored credential, or relayed with the agent's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from agents.authentication import Caller
+from approvals.binding import Form
+from approvals.envelope import meta
+from approvals.sending import CannotSend, send, send_with
+from audit.events import JSON, Event, Result
+from audit.records import record
+from platforms.client import PlatformResponse, PlatformUnreachable
+from platforms.coverage import Coverage
+from platforms.credentials import Auth
+from platforms.usage import note_use
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedCall:
+    """A call that goes out with the agent's own credential. `scope` is the agent's word for it, for the record."""
+
+    platform: str
+    scope: str
+    method: str
+    endpoint: str
+    url: str
+    auth: Auth
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLog:
+    """The audit rows of one call that waits for nobody."""
+
+    caller: Caller
+    request_id: UUID
+    platform: str
+    scope: str
+    method: str
+    endpoint: str
+
+    def record(self, event: Event, result: Result, *, now: datetime, reason: str = "", **metadata: JSON) -> UUID:
+        with transaction.atomic(durable=True):
+            return record(
+                event=event,
+                result=result,
+                owner_id=self.caller.owner_id,
+                actor=self.caller.actor,
+                now=now,
+                request_id=self.request_id,
+                agent_id=self.caller.agent_id,
+                agent_name=self.caller.agent_name,
+                platform=self.platform,
+                action=self.scope,
+                session_id=self.caller.session_id,
+                reason=reason,
+                metadata={"method": self.method, "endpoint": self.endpoint, **metadata},
+            )
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """Puts on record that no answer came."""
+        try:
+            yield
+        except PlatformUnreachable as error:
+            self.record(Event.ACTION_FAILED, Result.ERROR, now=timezone.now(), reason=error.code)
+            raise
+        except CannotSend as error:
+            self.record(Event.ACTION_FAILED, Result.ERROR, now=timezone.now(), reason=error.reason)
+            raise
+
+
+def forward(
+    *, caller: Caller, form: Form, coverage: Coverage, request_id: UUID, now: datetime
+) -> tuple[PlatformResponse, dict[str, JSON]]:
+    """Make a call that needs nobody's approval; returns the answer and its `_meta`.
+
+    Intent and outcome are both on record, each in a transaction of its own: no network inside one.
+
+    Raises:
+        PlatformUnreachable: no answer came.
+        CannotSend: it was not sent.
+    """
+
+    log = CallLog(
+        caller=caller,
+        request_id=request_id,
+        platform=form.platform,
+        scope=form.scope,
+        method=form.method,
+        endpoint=form.endpoint,
+    )
+    log.record(Event.ACTION_SENDING, Result.INFO, now=now, connection_id=form.connection_id)
+    with log.failures():
+        response = send(form, coverage, timeout=settings.DIRECT_TIMEOUT)
+    done = timezone.now()
+    result = Result.ALLOWED if response.status < 400 else Result.ERROR
+    audit_id = log.record(Event.ACTION_ALLOWED, result, now=done, response_status=response.status)
+    note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=done)
+    return response, meta(
+        audit_id=audit_id,
+        correlation_id=request_id,
+        upstream_status=response.status,
+        now=done,
+        disclosure=coverage.disclosure,
+    )
+
+
+def relay(
+    *, caller: Caller, call: ObservedCall, credential: str, request_id: UUID, now: datetime
+) -> tuple[PlatformResponse, dict[str, JSON]]:
+    """Make a call with a credential that the agent has sent along; on record like `forward`, and raises alike."""
+    log = CallLog(
+        caller=caller,
+        request_id=request_id,
+        platform=call.platform,
+        scope=call.scope,
+        method=call.method,
+        endpoint=call.endpoint,
+    )
+    log.record(Event.ACTION_SENDING, Result.INFO, now=now, mode="observe")
+    with log.failures():
+        response = send_with(
+            call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
+        )
+    done = timezone.now()
+    result = Result.ALLOWED if response.status < 400 else Result.ERROR
+    audit_id = log.record(Event.ACTION_OBSERVED, result, now=done, response_status=response.status)
+    return response, meta(audit_id=audit_id, correlation_id=request_id, upstream_status=response.status, now=done)

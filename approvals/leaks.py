@@ -1,0 +1,206 @@
+"""Secrets in an outgoing call: the owner's own stored credentials, our own agents' assertions, well-known token shapes.
+
+A stored credential is opened once per process and version, turned into keyed hashes and forgotten; what stays in
+memory finds the credential in a text and does not give it away. The key is made anew by every process and never
+stored. Limits, on purpose: a credential shorter than MIN_LENGTH is not looked for (whoever may call could otherwise
+try out passwords by the thousand), nor is one that was taken apart or encoded by hand.
+"""
+
+import json
+import logging
+import re
+import secrets
+import threading
+from base64 import b64encode, urlsafe_b64decode
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote, unquote_plus
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from approvals.secret_shapes import SHAPES
+from platforms.models import Connection, credential_aad
+from platforms.vault import Sealed, VaultError, open_sealed
+
+logger = logging.getLogger(__name__)
+
+MIN_LENGTH = 16
+_KEY = secrets.token_bytes(32)
+_KEPT = 10_000  # connections whose hashes stay in memory
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,2000}\.(eyJ[A-Za-z0-9_-]{8,4000})\.[A-Za-z0-9_-]{16,2000}")
+
+STORED = "a credential of this account"
+ASSERTION = "an assertion of an agent"
+
+
+class SecretInRequest(Exception):
+    """The call carries a secret. `findings` says in which field and of what kind; the secret is nowhere in it."""
+
+    def __init__(self, findings: Mapping[str, str]) -> None:
+        field, kind = next(iter(findings.items()))
+        super().__init__(f"The {field} contains {kind}.")
+        self.findings = dict(findings)
+
+
+class _Needle(NamedTuple):
+    """How to find one secret again: hash and place of its longest word, hash and length of the whole."""
+
+    anchor: bytes
+    anchor_length: int
+    offset: int
+    length: int
+    whole: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Needles:
+    """The stored credentials of one owner, by the hash of their anchors."""
+
+    by_anchor: Mapping[bytes, tuple[_Needle, ...]]
+    lengths: frozenset[int]
+
+    def found_in(self, text: str) -> bool:
+        if not self.lengths:
+            return False
+        for word in _WORD.finditer(text):
+            if word.end() - word.start() not in self.lengths:
+                continue
+            for needle in self.by_anchor.get(_digest(word.group()), ()):
+                start = word.start() - needle.offset
+                if start >= 0 and _digest(text[start : start + needle.length]) == needle.whole:
+                    return True
+        return False
+
+
+_Key: TypeAlias = tuple[UUID, int, str]  # connection, version of its credential, type of authentication
+_cache: "OrderedDict[_Key, tuple[_Needle, ...]]" = OrderedDict()
+_lock = threading.Lock()
+
+
+def refuse_secrets(*, owner_id: UUID, texts: Mapping[str, str]) -> None:
+    """Raises SecretInRequest if one of the named texts carries a secret: as it is, or percent-encoded."""
+    needles = _needles_of(owner_id)
+    findings = {name: kind for name, text in texts.items() if (kind := _first_kind(text, needles))}
+    if findings:
+        raise SecretInRequest(findings)
+
+
+def _first_kind(text: str, needles: _Needles) -> str:
+    for reading in _readings(text):
+        if kind := _shape_in(reading):
+            return kind
+        if needles.found_in(reading):
+            return STORED
+        if _has_assertion(reading):
+            return ASSERTION
+    return ""
+
+
+def _readings(text: str) -> Iterator[str]:
+    """The text, and what it says once JSON's and URLs' escapes are taken off."""
+    yield text
+    plain = text
+    if "\\" in plain:
+        plain = plain.replace('\\"', '"').replace("\\/", "/").replace("\\\\", "\\")
+        yield plain
+    if "%" in plain:
+        decoded = unquote(plain)
+        yield decoded
+        if "+" in plain:
+            yield unquote_plus(plain)
+        if "%" in decoded and (twice := unquote(decoded)) != decoded:
+            yield twice
+
+
+def _shape_in(text: str) -> str:
+    return next((shape.kind for shape in SHAPES if shape.beginning in text and shape.pattern.search(text)), "")
+
+
+def _has_assertion(text: str) -> bool:
+    """Whether an assertion or child token of ours is in the text: a JWT that names agent and owner."""
+    if "eyJ" not in text:
+        return False
+    for found in _JWT.finditer(text):
+        payload = found.group(1)
+        try:
+            claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(claims, dict) and {"agent_id", "owner_id"} <= claims.keys():
+            return True
+    return False
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), key=_KEY, digest_size=16).digest()
+
+
+def _needle(secret: str) -> _Needle | None:
+    words = list(_WORD.finditer(secret))
+    if len(secret) < MIN_LENGTH or not words:
+        return None
+    longest = max(words, key=lambda word: word.end() - word.start())
+    return _Needle(
+        anchor=_digest(longest.group()),
+        anchor_length=longest.end() - longest.start(),
+        offset=longest.start(),
+        length=len(secret),
+        whole=_digest(secret),
+    )
+
+
+def _secrets_in(auth_type: str, credential: str) -> Iterator[str]:
+    """What must not leave: the credential; for "user:password" the password, and the pair as a header carries it."""
+    if auth_type == "basic":
+        yield credential.partition(":")[2]
+        yield b64encode(credential.encode()).decode().rstrip("=")
+    else:
+        yield credential
+
+
+def _needles_of(owner_id: UUID) -> _Needles:
+    """One query per call; another one, and the vault, only for what this process has not seen yet."""
+    connections = Connection.objects.filter(platform__owner_id=owner_id)
+    current: list[_Key] = list(connections.values_list("pk", "credential_version", "platform__auth__type"))
+    with _lock:
+        known = {key: _cache[key] for key in current if key in _cache}
+    if len(known) < len(current):
+        fresh = _fingerprint(connections.exclude(pk__in=[key[0] for key in known]))
+        known |= fresh
+        with _lock:
+            _cache.update(fresh)
+            while len(_cache) > _KEPT:
+                _cache.popitem(last=False)
+    return _indexed(needle for needles in known.values() for needle in needles)
+
+
+def _indexed(needles: Iterable[_Needle]) -> _Needles:
+    by_anchor: dict[bytes, tuple[_Needle, ...]] = {}
+    for needle in needles:
+        by_anchor[needle.anchor] = (*by_anchor.get(needle.anchor, ()), needle)
+    return _Needles(by_anchor, frozenset(needle.anchor_length for each in by_anchor.values() for needle in each))
+
+
+def _fingerprint(connections: QuerySet[Connection]) -> dict[_Key, tuple[_Needle, ...]]:
+    found: dict[_Key, tuple[_Needle, ...]] = {}
+    for connection in connections.select_related("platform"):
+        sealed = Sealed(
+            connection.credential_key_id,
+            bytes(connection.credential_wrapped_key),
+            bytes(connection.credential_ciphertext),
+        )
+        aad = credential_aad(connection_id=connection.pk, version=connection.credential_version)
+        try:
+            credential = open_sealed(sealed, aad=aad)
+        except VaultError as error:  # nothing can be sent with it either; not kept, as a key may yet be put back
+            logger.warning("the credential of connection %s is not looked for in calls: %s", connection.pk, error)
+            continue
+        auth_type = connection.platform.auth["type"]
+        needles = (_needle(secret) for secret in _secrets_in(auth_type, credential))
+        found[connection.pk, connection.credential_version, auth_type] = tuple(each for each in needles if each)
+    return found

@@ -1,0 +1,73 @@
+"""Putting one call together and sending it: the only place where a credential is used in clear."""
+
+from django.conf import settings
+
+from approvals.binding import Form
+from platforms import client
+from platforms.client import PlatformResponse
+from platforms.coverage import Coverage
+from platforms.credentials import Auth, apply
+from platforms.vault import VaultError
+
+
+class CannotSend(Exception):
+    """The call could not be put together; nothing has left. The text is one sentence without secrets."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+
+
+def send(form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str = "") -> PlatformResponse:
+    """Send the call with the stored credential.
+
+    Raises:
+        PlatformUnreachable: no answer came.
+        CannotSend: nothing was sent.
+    """
+    try:
+        credential = coverage.credential()
+    except VaultError as error:
+        raise CannotSend("credential_unavailable", str(error)) from error
+    return send_with(
+        coverage.auth,
+        credential,
+        method=form.method,
+        url=form.url,
+        body=form.body,
+        content_type=form.content_type,
+        timeout=timeout,
+        idempotency_key=idempotency_key,
+    )
+
+
+def send_with(
+    auth: Auth,
+    credential: str,
+    *,
+    method: str,
+    url: str,
+    body: str | None,
+    timeout: float,
+    content_type: str = "application/json",
+    idempotency_key: str = "",
+) -> PlatformResponse:
+    """Send a call with this credential, placed as `auth` says. Raises as `send` does."""
+    headers = [("Accept", "application/json")]
+    if body is not None:
+        headers.append(("Content-Type", content_type))
+    if idempotency_key:
+        headers.append(("Idempotency-Key", idempotency_key))
+    try:
+        url, headers = apply(auth, credential, url=url, headers=headers)
+        return client.send(
+            method=method,
+            url=url,
+            headers=headers,
+            body=None if body is None else body.encode(),
+            timeout=timeout,
+            max_response_bytes=settings.MAX_RESPONSE_BYTES,
+            fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
+        )
+    except ValueError as error:  # what `apply` and `send` raise before anything leaves
+        raise CannotSend("request_refused", str(error)) from error
