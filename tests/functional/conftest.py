@@ -1,17 +1,15 @@
 """One real installation, provisioned from a file, with the counted platform behind it and the published client in front."""
 
 import json
-import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from agentvalet import embedded
 from tests.browser.conftest import chromium  # noqa: F401 - the fixture
-from tests.runtime.installation import ROOT, Installation, bare_environment, manage
+from tests.runtime.installation import ROOT, bare_environment
+from tests.runtime.valet import Valet as Provisioned
 from tests.world import CountingPlatform, private_key, public_key
 
 AGENT_PYTHON = ROOT / ".venv-demo" / "bin" / "python"
@@ -35,21 +33,21 @@ agents:
 """
 
 
-class Valet(Installation):
+class Valet(Provisioned):
     """An installation with an agent that asks."""
 
     identity: dict[str, str]
 
-    def provision(self, platform: CountingPlatform) -> None:
+    def introduce(self, platform: CountingPlatform) -> None:
+        """Provision the platform, a connection and the agent."""
         (self.top / "deploy-bot.pub.pem").write_text(public_key("functional"))
         (self.top / "deploy-bot.pem").write_text(private_key("functional"))
-        (self.top / "acme.yaml").write_text(FILE.format(email=EMAIL, url=platform.url))
-        secrets = {"OWNER_PASSWORD": PASSWORD, "ACME_TOKEN": platform.token}
-        done = manage("provision", str(self.top / "acme.yaml"), env=self.env | secrets)
-        assert done.returncode == 0, done.stderr
-        made = json.loads(done.stdout)
+        made = self.provision(
+            FILE.format(email=EMAIL, url=platform.url),
+            secrets={"OWNER_PASSWORD": PASSWORD, "ACME_TOKEN": platform.token},
+        )
         self.identity = {
-            "AGENTVALET_PROXY_URL": f"http://localhost:{self.port}",
+            "AGENTVALET_PROXY_URL": self.url,
             "AGENTVALET_AGENT_ID": made["agents"][0]["agent_id"],
             "AGENTVALET_OWNER_ID": made["owner_id"],
             "AGENT_PRIVATE_KEY_PATH": str(self.top / "deploy-bot.pem"),
@@ -67,14 +65,6 @@ class Valet(Installation):
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def kill_worker(self) -> None:
-        for pid in self.pids("worker"):
-            os.kill(pid, signal.SIGKILL)
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        with embedded.Postgres(data_dir=self.data).connect(database="agentvalet") as connection:
-            return connection.execute(sql.encode()).fetchall()
 
 
 def answer_of(agent: "subprocess.Popen[str]") -> dict[str, Any]:
@@ -96,7 +86,7 @@ def valet(running_platform: CountingPlatform) -> Iterator[Valet]:
     }
     try:
         valet.start()
-        valet.provision(running_platform)
+        valet.introduce(running_platform)
         yield valet
     finally:
         valet.remove()
