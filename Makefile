@@ -14,10 +14,10 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format types contracts drift lock clean
+.PHONY: help run demo test lint format types contracts drift lock clean races state-machine screenshots
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
 
 run: $(RUNS) $(DEMO) ## start AgentValet with its demo on http://localhost:8080 (PORT=… for another)
 	@exec $(BIN)/python manage.py up --demo --port $(PORT)
@@ -27,6 +27,15 @@ demo: $(DEMO) ## install the demo agent's own environment
 test: $(TESTS) $(DEMO) $(CLIENTS) ## run all tests (ARGS=… for pytest)
 	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
+
+races: $(TESTS) ## run the races of deciding and running 1,000 times each
+	@RACE_ROUNDS=1000 $(BIN)/python -m pytest tests/approvals/test_races.py $(ARGS)
+
+state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each
+	@STATE_MACHINE_EXAMPLES=5000 STATE_MACHINE_STEPS=100 $(BIN)/python -m pytest tests/approvals/test_state_machine.py $(ARGS)
+
+screenshots: $(TESTS) ## take the pictures in docs/screenshots anew
+	@$(BIN)/python -m pytest tests/browser/screenshots.py $(ARGS)
 
 lint: $(TESTS) ## check style
 	@$(BIN)/ruff check .

@@ -133,7 +133,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "drf_spectacular",
-    "django_htmx",
     "csp",
 ]
 MIDDLEWARE = [
@@ -147,7 +146,6 @@ MIDDLEWARE = [
     "agents.middleware.SignInRequired",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
 ]
 ROOT_URLCONF = "agentvalet.urls"
 WSGI_APPLICATION = "agentvalet.wsgi.application"
@@ -195,7 +193,13 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 60, "socket_timeout": 5, "socket_connect_timeout": 2}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 60,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "max_retries": 1,  # of one publication; a worker goes on trying for as long as the broker is away
+    "interval_start": 0,
+}
 CELERY_TASK_PUBLISH_RETRY = False  # nobody waits for a broker: the sweep sends again
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

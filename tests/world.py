@@ -4,6 +4,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def new_token() -> str:
     return f"tok-{secrets.token_hex(16)}"
 
 
-def submit(side: Side, **change: Any) -> ApprovalRequest:
+def submit(side: Side, *, now: datetime | None = None, **change: Any) -> ApprovalRequest:
     """Have the side's agent ask for POST /api/messages; what waits for a person comes back."""
     action = Action(
         platform="acme-chat",
@@ -162,7 +163,7 @@ def submit(side: Side, **change: Any) -> ApprovalRequest:
         action=replace(action, **change),
         requester_address="192.0.2.1",
         request_id=uuid4(),
-        now=timezone.now(),
+        now=now or timezone.now(),
     )
     assert isinstance(queued, ApprovalRequest)
     return queued

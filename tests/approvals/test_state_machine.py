@@ -1,0 +1,264 @@
+"""Any order of asking, deciding, running, crashing, editing and revoking: the invariants of the product hold.
+
+`make test` runs 200 examples of 50 steps; `make state-machine` 5,000 of 100.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+from hypothesis import HealthCheck
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from agents.models import Agent, AgentStatus, Role
+from approvals import runs, services, transitions
+from approvals.binding import Tampered
+from approvals.execution import execute
+from approvals.models import ApprovalRequest
+from approvals.rights import START_WITHIN, RightLost
+from approvals.transitions import AlreadyDecided, StaleDigest
+from audit.models import AuditEvent
+from audit.verify import verify_owner
+from platforms import client
+from platforms.models import Grant
+from tests.world import CountingPlatform, make_side, submit
+
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
+STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "50"))
+
+# What somebody with a hand in the database might change of an approved row.
+EDITS: dict[str, Any] = {
+    "digest": "1" * 64,
+    "scope": "chat:read",
+    "seal": b"\0" * 32,
+    "decided_by": "nobody@example.com",
+    "decided_via": "passkey",
+    "connection_label": "Other",
+    "form": b"{}",
+}
+
+
+class Expected:
+    """What must be true of one approval, kept beside the database."""
+
+    def __init__(self) -> None:
+        self.decision = "pending"
+        self.edited = False
+        self.begun = False
+        self.done = False
+        self.sends = 0
+
+
+class Product(RuleBasedStateMachine):
+    """The product's verbs as rules, on real PostgreSQL and against a platform that counts."""
+
+    platform: CountingPlatform
+    examples = 0
+    rows: Bundle[UUID] = Bundle("rows")
+
+    @initialize()
+    def begin(self) -> None:
+        type(self).examples += 1
+        self.side = make_side(f"Owner {self.examples}", base_url=self.platform.url, token=self.platform.token)
+        self.expected: dict[UUID, Expected] = {}
+        self.now = timezone.now()
+        self.active = self.granted = self.may_decide = True
+        self.platform.log.write_text("")
+
+    @precondition(lambda self: self.granted and self.active)
+    @rule(target=rows, text=st.integers(0, 4))
+    def ask(self, text: int) -> UUID:
+        waiting = {
+            pk for pk, expected in self.expected.items() if expected.decision == "pending" and not expected.edited
+        }
+        row = submit(self.side, now=self.now, body=f'{{"n":{text}}}')
+        assert row.expires_at > self.now
+        if row.pk in self.expected:
+            assert row.pk in waiting  # a twin is a row that can still be decided
+        else:
+            self.expected[row.pk] = Expected()
+        self._notice_expired(only_if_swept=True)
+        return row.pk
+
+    @rule(pk=rows, approve=st.booleans(), stale=st.booleans())
+    def decide(self, pk: UUID, approve: bool, stale: bool) -> None:
+        row, expected = ApprovalRequest.objects.get(pk=pk), self.expected[pk]
+        verb: Callable[..., Any] = services.approve if approve else services.deny
+        try:
+            verb(
+                member=self.side.approver,
+                approval_id=pk,
+                digest="0" * 64 if stale else row.digest,
+                via="dashboard",
+                now=self.now,
+            )
+        except services.NotAllowed:
+            assert not self.may_decide
+        except AlreadyDecided:
+            assert self.may_decide
+            if expected.decision == "pending":
+                assert self.now >= row.expires_at
+                expected.decision = "expired"
+        except StaleDigest:
+            assert self.may_decide
+            assert expected.decision == "pending"
+            assert stale or expected.edited
+        else:
+            assert self.may_decide
+            assert expected.decision == "pending"
+            assert self.now < row.expires_at
+            assert not stale
+            assert not expected.edited
+            expected.decision = "approved" if approve else "denied"
+
+    @rule(pk=rows)
+    def run(self, pk: UUID) -> None:
+        will_send = self._will_begin(pk)
+        execute(approval_id=pk, now=self.now)
+        if will_send:
+            self.expected[pk].done = True
+            self.expected[pk].sends += 1
+
+    @rule(pk=rows, sent=st.booleans())
+    def run_and_crash(self, pk: UUID, sent: bool) -> None:
+        """A worker that dies after its claim, before or after the platform has heard of the call."""
+        will_begin = self._will_begin(pk)
+        try:
+            claim = runs.claim(approval_id=pk, now=self.now)
+        except (runs.NotRunnable, Tampered, RightLost):
+            assert not will_begin
+            return
+        assert will_begin
+        if sent:
+            client.send(
+                method="POST",
+                url=claim.form.url,
+                headers=[("Idempotency-Key", str(pk))],
+                body=b"",
+                timeout=5,
+                max_response_bytes=1000,
+            )
+            self.expected[pk].sends += 1
+
+    def _will_begin(self, pk: UUID) -> bool:
+        """Whether a worker may begin now; a row that it will refuse is done by that."""
+        row, expected = ApprovalRequest.objects.get(pk=pk), self.expected[pk]
+        if expected.decision != "approved" or expected.begun or expected.done:
+            return False
+        in_time = row.decided_at is not None and self.now <= row.decided_at + START_WITHIN
+        if expected.edited or not (self.active and self.granted and self.may_decide and in_time):
+            expected.done = True
+            return False
+        expected.begun = True
+        return True
+
+    @rule()
+    def sweep(self) -> None:
+        transitions.expire_due(now=self.now)
+        lost = ApprovalRequest.objects.in_flight().filter(execution_started_at__lte=self.now - runs.lease())
+        for pk in lost.filter(owner=self.side.owner).values_list("pk", flat=True):
+            self.expected[pk].done = True
+        runs.give_up_lost(now=self.now)
+        self._notice_expired(only_if_swept=False)
+
+    def _notice_expired(self, *, only_if_swept: bool) -> None:
+        for row in ApprovalRequest.objects.filter(owner=self.side.owner, expires_at__lte=self.now):
+            expected = self.expected[row.pk]
+            if expected.decision == "pending" and (row.decision == "expired" or not only_if_swept):
+                expected.decision = "expired"
+
+    @rule(seconds=st.sampled_from([1, 30, 300, 599, 600, 3601]))
+    def pass_time(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(pk=rows, column=st.sampled_from(sorted(EDITS)))
+    def edit(self, pk: UUID, column: str) -> None:
+        expected = self.expected[pk]
+        waits = expected.decision == "pending" and column in {"digest", "scope", "form"}
+        if expected.edited or not (waits or (expected.decision == "approved" and not expected.begun)) or expected.done:
+            return
+        if column == "digest" and ApprovalRequest.objects.filter(decision="pending", digest=EDITS[column]).exists():
+            return  # the database allows one pending row of a digest
+        ApprovalRequest.objects.filter(pk=pk).update(**{column: EDITS[column]})
+        expected.edited = True
+
+    @rule(active=st.booleans())
+    def suspend_or_reactivate(self, active: bool) -> None:
+        self.active = active
+        status = AgentStatus.ACTIVE if active else AgentStatus.SUSPENDED
+        Agent.objects.filter(pk=self.side.agent.pk).update(status=status)
+
+    @rule(granted=st.booleans())
+    def revoke_or_grant(self, granted: bool) -> None:
+        self.granted = granted
+        Grant.objects.filter(agent=self.side.agent).update(revoked_at=None if granted else self.now)
+
+    @rule(may=st.booleans())
+    def demote_or_promote(self, may: bool) -> None:
+        self.may_decide = may
+        self.side.approver.role = Role.APPROVER if may else Role.AUDITOR
+        self.side.approver.save()
+
+    @invariant()
+    def rows_are_as_expected(self) -> None:
+        if not hasattr(self, "side"):
+            return
+        for row in ApprovalRequest.objects.filter(owner=self.side.owner):
+            expected = self.expected[row.pk]
+            assert row.decision == expected.decision
+            assert (row.execution_started_at is not None) == expected.begun
+            assert (row.executed_at is not None) == expected.done
+            assert (row.result_json is not None) + (row.execution_error is not None) == expected.done
+
+    @invariant()
+    def nothing_is_sent_twice_or_without_a_decision(self) -> None:
+        if not hasattr(self, "side"):
+            return
+        sends = Counter(request["headers"]["Idempotency-Key"] for request in self.platform.requests)
+        assert sends == Counter({str(pk): e.sends for pk, e in self.expected.items() if e.sends})
+        assert all(count == 1 for count in sends.values())
+
+    def teardown(self) -> None:
+        if not hasattr(self, "side"):
+            return
+        events = Counter(AuditEvent.objects.for_owner(self.side.owner.pk).values_list("event", flat=True))
+        expected = self.expected.values()
+        assert events["approval.requested"] == len(self.expected)
+        for decision in ("approved", "denied", "expired"):
+            assert events[f"approval.{decision}"] == sum(e.decision == decision for e in expected)
+        assert events["approval.sending"] == sum(e.begun for e in expected)
+        ends = ("approval.executed", "approval.failed", "approval.tampered", "approval.outcome_unknown")
+        assert sum(events[end] for end in ends) == sum(e.done for e in expected)
+        assert verify_owner(owner_id=self.side.owner.pk).verifies
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_order_of_events_breaks_a_promise(platform: CountingPlatform) -> None:
+    assert settings.APPROVAL_LIFETIME == 600
+    Product.platform = platform
+    run_state_machine_as_test(
+        Product,
+        settings=effort(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize="CI" in os.environ,
+        ),
+    )
