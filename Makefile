@@ -14,7 +14,7 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format types contracts drift lock clean races state-machine screenshots
+.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine screenshots
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,8 @@ run: $(RUNS) $(DEMO) ## start AgentValet with its demo on http://localhost:8080 
 	@exec $(BIN)/python manage.py up --demo --port $(PORT)
 
 demo: $(DEMO) ## install the demo agent's own environment
+
+clients: $(CLIENTS) ## install the published clients that the interop tests drive
 
 test: $(TESTS) $(DEMO) $(CLIENTS) ## run all tests (ARGS=… for pytest)
 	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
