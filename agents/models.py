@@ -217,3 +217,29 @@ class Invite(models.Model):
 
     def is_open(self, now: datetime) -> bool:
         return self.used_at is None and now < self.expires_at
+
+
+class CliLogin(models.Model):
+    """A person has let a command line in; the code that the browser carries back to it opens the session, once."""
+
+    member = models.ForeignKey(Member, models.CASCADE, related_name="cli_logins")
+    state_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256 of what the command line made up")
+    code_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the code itself is not kept")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"command line of {self.member_id}"
+
+
+class CliToken(models.Model):
+    """The session of a command line: it acts as the member, with the role the member has at that moment."""
+
+    member = models.ForeignKey(Member, models.CASCADE, related_name="cli_tokens")
+    token_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the token itself is not kept")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"command line of {self.member_id}"

@@ -13,6 +13,7 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from agents.errors import ApiError
 from audit.events import JSON
 
 HOLD = 2.0  # seconds until the stream ends without an outcome
@@ -45,6 +46,9 @@ def _events(
         yield ": waiting\n\n"
     while found is None and time.monotonic() - began < HOLD:
         time.sleep(STEP)
-        found = look(now + timedelta(seconds=time.monotonic() - began))
+        try:
+            found = look(now + timedelta(seconds=time.monotonic() - began))
+        except ApiError:  # the answer has begun: all that is left is to end it
+            return
     if found is not None:
         yield f"data: {json.dumps(found)}\n\n"

@@ -8,8 +8,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
 
 app = Celery("agentvalet")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["approvals", "audit"])
+app.autodiscover_tasks(["approvals", "audit", "notifications"])
 app.conf.beat_schedule = {
     "sweep-approvals": {"task": "approvals.sweep", "schedule": 2.0, "options": {"expires": 10}},
+    "sweep-notifications": {"task": "notifications.sweep", "schedule": 15.0, "options": {"expires": 14}},
     "checkpoint-audit": {"task": "audit.checkpoint", "schedule": 60.0, "options": {"expires": 50}},
 }

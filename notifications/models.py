@@ -1,8 +1,12 @@
-"""What people are told: one row per thing that wants attention; deliveries are made from it."""
+"""What people are told and asked: the inbox, agents' reports about themselves, agents that ask to be uninstalled."""
+
+import uuid
+from datetime import datetime
+from typing import ClassVar, Self
 
 from django.db import models
 
-from agents.models import Owner
+from agents.models import Agent, Owner
 
 
 class Notification(models.Model):
@@ -21,3 +25,90 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Severity(models.TextChoices):
+    DEBUG = "debug", "Debug"
+    INFO = "info", "Info"
+    WARN = "warn", "Warning"
+    ERROR = "error", "Error"
+    CRITICAL = "critical", "Critical"
+
+
+class AgentReportQuerySet(models.QuerySet["AgentReport"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
+
+
+class AgentReport(models.Model):
+    """What an agent says about itself, in its own words: shown to people, believed by nobody."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(Owner, models.CASCADE, related_name="agent_reports")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="reports")
+    severity = models.CharField(max_length=20, choices=Severity.choices)
+    message = models.TextField()
+    code = models.CharField(max_length=128, blank=True)
+    platform = models.CharField(max_length=200, blank=True)
+    endpoint = models.CharField(max_length=8192, blank=True)
+    correlation_id = models.UUIDField(null=True, blank=True, help_text="The request that went wrong, if it was ours")
+    context = models.TextField(blank=True, help_text="JSON text as received")
+    session_id = models.CharField(max_length=128, blank=True)
+    received_at = models.DateTimeField()
+
+    objects: ClassVar[AgentReportQuerySet] = AgentReportQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(severity__in=Severity.values), name="report_severity_known")
+        ]
+        indexes = [models.Index(fields=["owner", "-received_at"], name="report_of_owner")]
+
+    def __str__(self) -> str:
+        return f"{self.severity} of {self.agent_id}"
+
+
+class UninstallStatus(models.TextChoices):
+    PENDING = "pending", "Pending"
+    APPROVED = "approved", "Approved"
+    REJECTED = "rejected", "Rejected"
+    TIMEOUT = "timeout", "Timed out"
+
+
+class UninstallRequestQuerySet(models.QuerySet["UninstallRequest"]):
+    def for_owner(self, owner: Owner) -> Self:
+        return self.filter(owner=owner)
+
+    def pending(self, now: datetime) -> Self:
+        return self.filter(status=UninstallStatus.PENDING, expires_at__gt=now)
+
+
+class UninstallRequest(models.Model):
+    """An agent on its way off a machine asks to be revoked. Whoever holds the token may watch what becomes of it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(Owner, models.CASCADE, related_name="uninstall_requests")
+    agent = models.ForeignKey(Agent, models.CASCADE, related_name="uninstall_requests")
+    token_hash = models.BinaryField(max_length=32, unique=True, help_text="SHA-256; the token itself is not kept")
+    reason = models.CharField(max_length=500, blank=True)
+    status = models.CharField(max_length=20, choices=UninstallStatus.choices, default=UninstallStatus.PENDING)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True, blank=True)
+    decided_by = models.CharField(max_length=254, blank=True)
+
+    objects: ClassVar[UninstallRequestQuerySet] = UninstallRequestQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status__in=UninstallStatus.values), name="uninstall_status_known"
+            ),
+            models.UniqueConstraint(
+                fields=["agent"], condition=models.Q(status=UninstallStatus.PENDING), name="uninstall_one_pending"
+            ),
+        ]
+        indexes = [models.Index(fields=["owner", "-created_at"], name="uninstall_of_owner")]
+
+    def __str__(self) -> str:
+        return f"{self.status} uninstall of {self.agent_id}"

@@ -1,0 +1,151 @@
+"""The agent API's ways to speak to its owner: reports about itself, and the wish to be uninstalled."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from agents.authentication import caller_of, record_refusal
+from agents.errors import ApiError
+from agents.fields import Text
+from agents.http import stamped
+from agents.lifecycle import NotPossible
+from agents.models import AgentStatus
+from agents.onetime import hash_of
+from agents.permissions import AgentMayAct
+from agents.streams import AnyAccept, watch
+from agents.throttling import check_rate
+from audit.events import JSON
+from notifications import uninstalls
+from notifications.models import Severity, UninstallStatus
+from notifications.reports import Diagnosis, report
+
+MAX_MESSAGE_BYTES = 4096
+CONTEXT_BYTES = 16 * 1024  # it has to be smaller
+PER_MINUTE = 60  # reports of one agent, looks at one uninstall request
+
+
+class DiagnosticsInput(serializers.Serializer[Diagnosis]):
+    """`POST /v1/agents/self/diagnostics`"""
+
+    severity = serializers.ChoiceField(Severity.choices)
+    message = Text(trim_whitespace=False, help_text=f"At most {MAX_MESSAGE_BYTES} bytes of UTF-8")
+    code = Text(required=False, allow_null=True, allow_blank=True, max_length=128)
+    platform = Text(required=False, allow_null=True, allow_blank=True, max_length=200)
+    endpoint = Text(required=False, allow_null=True, allow_blank=True, max_length=8192)
+    correlation_id = serializers.UUIDField(required=False, allow_null=True)
+    context = serializers.DictField(  # type: ignore[assignment]  # a field called as the property it does not replace
+        required=False, allow_null=True, help_text="An object, less than 16 KiB as JSON"
+    )
+
+    def validate_message(self, value: str) -> str:
+        if len(value.encode()) > MAX_MESSAGE_BYTES:
+            raise ValidationError(f"This is longer than {MAX_MESSAGE_BYTES} bytes.")
+        return value
+
+    def validate_context(self, value: dict[str, Any] | None) -> str:
+        text = "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        if len(text.encode()) >= CONTEXT_BYTES:
+            raise ValidationError(f"This is not smaller than {CONTEXT_BYTES} bytes.")
+        return text
+
+    def to_diagnosis(self) -> Diagnosis:
+        values = self.validated_data
+        return Diagnosis(
+            severity=Severity(values["severity"]),
+            message=values["message"],
+            code=values.get("code") or "",
+            platform=values.get("platform") or "",
+            endpoint=values.get("endpoint") or "",
+            correlation_id=values.get("correlation_id"),
+            context=values.get("context") or "",
+        )
+
+
+class DiagnosticsOutput(serializers.Serializer[None]):
+    id = serializers.UUIDField()
+    report_id = serializers.UUIDField(help_text="The same")
+    received_at = serializers.DateTimeField()
+    ok = serializers.BooleanField()
+
+
+class DiagnosticsView(APIView):
+    """`POST /v1/agents/self/diagnostics`: the agent tells its owner how it is doing."""
+
+    permission_classes = (AgentMayAct,)
+
+    @extend_schema(request=DiagnosticsInput, responses={200: DiagnosticsOutput})
+    def post(self, request: Request) -> Response:
+        caller, stamp = caller_of(request), stamped(request)
+        check_rate(key=f"diagnostics:{caller.agent_id}", limit=PER_MINUTE, per_seconds=60, now=stamp.now)
+        data = DiagnosticsInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        made = report(caller=caller, diagnosis=data.to_diagnosis(), request_id=stamp.request_id, now=stamp.now)
+        return Response(
+            {"id": str(made.pk), "report_id": str(made.pk), "received_at": made.received_at.isoformat(), "ok": True}
+        )
+
+
+class UninstallInput(serializers.Serializer[None]):
+    """`POST /v1/revoke-request`"""
+
+    reason = Text(required=False, allow_null=True, allow_blank=True, help_text="Shown to the owner; cut at 500")
+
+
+class UninstallOutput(serializers.Serializer[None]):
+    revocation_token = serializers.CharField(help_text="For GET /v1/revoke-request/stream/{token}")
+
+
+class RevokeRequestView(APIView):
+    """`POST /v1/revoke-request`: the agent asks to be revoked. 409 where that has happened: clients clean up then."""
+
+    permission_classes = (IsAuthenticated,)
+
+    @extend_schema(request=UninstallInput, responses={200: UninstallOutput})
+    def post(self, request: Request) -> Response:
+        caller, stamp = caller_of(request), stamped(request)
+        if caller.status == AgentStatus.REVOKED:
+            record_refusal(caller, request_id=stamp.request_id, reason="agent_revoked", now=stamp.now)
+            raise ApiError(409, "The agent is revoked already.", code="agent_revoked")
+        AgentMayAct().has_permission(request, self)
+        data = UninstallInput(data=request.data)
+        data.is_valid(raise_exception=True)
+        words = "".join(c if c.isprintable() else " " for c in data.validated_data.get("reason") or "")
+        try:
+            token = uninstalls.ask(
+                caller=caller, reason=" ".join(words.split())[:500], request_id=stamp.request_id, now=stamp.now
+            )
+        except uninstalls.AlreadyRevoked as error:  # a moment ago
+            raise ApiError(409, "The agent is revoked already.", code="agent_revoked") from error
+        except NotPossible as error:
+            raise ApiError(403, str(error), reason="delegation_depth_exceeded") from error
+        return Response({"revocation_token": token})
+
+
+class RevokeStreamView(APIView):
+    """`GET /v1/revoke-request/stream/{token}`: one event when it is decided; until then the client comes again."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    content_negotiation_class = AnyAccept
+
+    @extend_schema(responses={(200, "text/event-stream"): OpenApiTypes.STR})
+    def get(self, request: Request, token: str) -> HttpResponse | StreamingHttpResponse:
+        def look(now: datetime) -> dict[str, JSON] | None:
+            status = uninstalls.status_of(token=token, now=now)
+            if status is None:
+                raise ApiError(404, "There is no such request.", code="not_found")
+            return None if status == UninstallStatus.PENDING else {"status": status}
+
+        now = stamped(request).now
+        check_rate(key=f"uninstall:{hash_of(token).hex()}", limit=PER_MINUTE, per_seconds=60, now=now)
+        return watch(look, now=now)
