@@ -175,10 +175,12 @@ def sole_run(data_dir: Path) -> Iterator[int]:
         deadline = time.monotonic() + _LOCK_DEADLINE
         while not _locked(descriptor):
             owner = int(os.pread(descriptor, 20, 0) or b"0")
-            if _alive(owner) or time.monotonic() > deadline:
+            if _alive(owner):
                 raise ServiceError(
                     f"AgentValet already runs on {data_dir} (process {owner}): stop it, or set AGENTVALET_DATA."
                 )
+            if time.monotonic() > deadline:
+                raise ServiceError(f"Processes of an earlier run still use {data_dir}: end them first.")
             time.sleep(0.05)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
