@@ -12,7 +12,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from agents.models import Role
 from platforms.credentials import parse_auth
 from platforms.endpoints import parse_base_url, parse_rule
-from platforms.models import SCOPE_NAME, SLUG
+from platforms.models import SCOPE_NAME, SLUG, CallStyle
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")
@@ -68,6 +68,7 @@ class PlatformEntry(Strict):
     base_url = Word(max_length=500)
     auth = serializers.DictField()
     scopes = serializers.DictField(child=serializers.ListField(child=Word(), allow_empty=False), allow_empty=False)
+    call_style = serializers.ChoiceField([CallStyle.GRAPHQL.value], required=False)
 
     def validate_base_url(self, value: str) -> str:
         return _checked(parse_base_url, value)
@@ -88,6 +89,21 @@ class PlatformEntry(Strict):
                 raise serializers.ValidationError({name: error.messages}) from error
         return value
 
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "call_style" in attrs:
+            for name, rules in attrs["scopes"].items():
+                if rules != ["POST /"]:
+                    raise serializers.ValidationError(
+                        {"scopes": {name: ['A GraphQL platform has one address: the only rule is "POST /".']}}
+                    )
+        return attrs
+
+
+class IdentityEntry(Strict):
+    email = Word(max_length=254, required=False)
+    display_name = Word(max_length=200, required=False)
+    account_id = Word(max_length=200, required=False)
+
 
 class ConnectionEntry(Strict):
     platform = Word()
@@ -95,6 +111,8 @@ class ConnectionEntry(Strict):
     default = Flag(default=False)
     credential_env = Word()
     require_approval = Flag(default=False)
+    hint = Word(max_length=500, required=False)
+    identity = IdentityEntry(required=False)
 
 
 class GrantEntry(Strict):

@@ -24,7 +24,8 @@ from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.credentials import check_credential, parse_auth
-from platforms.models import Connection, Grant, Platform, Scope, credential_aad
+from platforms.grants import Change, give, revoke
+from platforms.models import CallStyle, Connection, Grant, Platform, Scope, credential_aad
 from platforms.vault import Sealed, open_sealed, seal
 
 ACTOR = Actor("system", "provision", "manage.py provision")
@@ -116,7 +117,9 @@ class _Run:
             password = self.secret(entry["password_env"], (*path, "password_env"))
             if password is None:
                 return
-            user = User.objects.create_user(entry["email"], password, is_staff=entry["role"] in {Role.ADMIN, Role.AUDITOR})
+            user = User.objects.create_user(
+                entry["email"], password, is_staff=entry["role"] in {Role.ADMIN, Role.AUDITOR}
+            )
         member, created = Member.objects.get_or_create(
             owner=self.owner, user=user, defaults={"role": entry["role"], "created_at": self.now}
         )
@@ -133,7 +136,12 @@ class _Run:
         if sentence := refused_target(entry["base_url"]):
             self.problem((*path, "base_url"), sentence)
             return
-        wanted = {"name": entry["name"], "base_url": entry["base_url"], "auth": entry["auth"]}
+        wanted = {
+            "name": entry["name"],
+            "base_url": entry["base_url"],
+            "auth": entry["auth"],
+            "call_style": entry.get("call_style", CallStyle.REST.value),
+        }
         platform, created = Platform.objects.get_or_create(owner=self.owner, slug=entry["id"], defaults=wanted)
         before = {name: getattr(platform, name) for name in wanted}
         if before != wanted:
@@ -180,14 +188,27 @@ class _Run:
             Connection.objects.filter(platform=platform, is_default=True).exclude(pk=connection.pk).update(
                 is_default=False
             )
-        connection.is_default = entry["default"]
-        connection.require_approval = entry["require_approval"]
+        wanted = {
+            "is_default": entry["default"],
+            "require_approval": entry["require_approval"],
+            "hint": entry.get("hint", ""),
+            "identity": entry.get("identity"),
+        }
+        changed = [name for name, value in wanted.items() if getattr(connection, name) != value]
+        for name in changed:
+            setattr(connection, name, wanted[name])
         connection.save()
         if replaced:
             self.audit(
                 Event.PLATFORM_CONNECTED,
                 platform=platform.slug,
                 metadata={"label": connection.label, "credential_version": connection.credential_version},
+            )
+        elif changed:
+            self.audit(
+                Event.PLATFORM_CHANGED,
+                platform=platform.slug,
+                metadata={"connection": connection.label, "changed": changed},
             )
         return {"platform": platform.slug, "label": connection.label, "connection_id": str(connection.pk)}
 
@@ -225,10 +246,13 @@ class _Run:
 
     def grants(self, agent: Agent, entries: list[dict[str, Any]], path: tuple[str | int, ...]) -> None:
         kept = []
+        change = Change(actor=ACTOR, request_id=self.request_id, now=self.now)
         for index, entry in enumerate(entries):
-            scope = Scope.objects.filter(
-                platform__owner=self.owner, platform__slug=entry["platform"], name=entry["scope"]
-            ).first()
+            scope = (
+                Scope.objects.select_related("platform")
+                .filter(platform__owner=self.owner, platform__slug=entry["platform"], name=entry["scope"])
+                .first()
+            )
             if scope is None:
                 self.problem((*path, index), f"There is no scope {entry['scope']} on {entry['platform']}.")
                 continue
@@ -238,36 +262,17 @@ class _Run:
                 if connection is None:
                     self.problem((*path, index, "connection"), f"There is no connection {entry['connection']}.")
                     continue
-            wanted = {"require_approval": entry["require_approval"], "connection": connection}
-            grant, created = Grant.objects.get_or_create(agent=agent, scope=scope, revoked_at=None, defaults=wanted)
+            grant = give(
+                agent=agent,
+                scope=scope,
+                require_approval=entry["require_approval"],
+                connection=connection,
+                change=change,
+            )
             kept.append(grant.pk)
-            toggled = grant.require_approval != entry["require_approval"]
-            if created:
-                event = Event.PERMISSION_GRANTED
-            elif toggled:
-                event = Event.PERMISSION_APPROVAL_TOGGLE_CHANGED
-            elif grant.connection != connection:
-                event = Event.PERMISSION_GRANTED
-            else:
-                continue
-            Grant.objects.filter(pk=grant.pk).update(**wanted)
-            self.audit(
-                event,
-                agent=agent,
-                platform=entry["platform"],
-                action=scope.name,
-                metadata={"require_approval": entry["require_approval"]},
-            )
-        gone = Grant.objects.filter(agent=agent, revoked_at=None).exclude(pk__in=kept).select_related("scope__platform")
-        for grant in gone:
-            grant.revoked_at = self.now
-            grant.save(update_fields=["revoked_at"])
-            self.audit(
-                Event.PERMISSION_REVOKED,
-                agent=agent,
-                platform=grant.scope.platform.slug,
-                action=grant.scope.name,
-            )
+        gone = Grant.objects.filter(agent=agent, revoked_at=None).exclude(pk__in=kept)
+        for grant in gone.select_related("agent", "scope__platform"):
+            revoke(grant=grant, change=change)
 
 
 def refused_target(base_url: str) -> str:
