@@ -6,6 +6,7 @@ under AGENTVALET_DATA. `production` takes everything from the environment and re
 
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import django_stubs_ext
@@ -47,12 +48,21 @@ env = environ.Env(
     AGENTVALET_LOG_LEVEL=(str, "INFO"),
 )
 
-MODE = env("AGENTVALET_MODE")
+
+def setting(name: str) -> Any:
+    """NAME from the environment, as the type its default has."""
+    try:
+        return env(name)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {env.str(name)!r}: give a number.") from None
+
+
+MODE = setting("AGENTVALET_MODE")
 if MODE not in {"local", "production"}:
     raise ImproperlyConfigured(f"AGENTVALET_MODE is {MODE!r}: set it to 'local' or 'production'.")
 PRODUCTION = MODE == "production"
 
-DATA_DIR = (BASE_DIR / env("AGENTVALET_DATA")).resolve()
+DATA_DIR = (BASE_DIR / setting("AGENTVALET_DATA")).resolve()
 KEYS_DIR = DATA_DIR / "keys"  # local mode only; made by agentvalet.keys at the first start
 
 
@@ -77,14 +87,14 @@ def secret(name: str) -> str:
 
 def required(name: str) -> str:
     """NAME from the environment; in production it has to be there."""
-    value = str(env(name))
+    value = str(setting(name))
     if PRODUCTION and not value:
         raise ImproperlyConfigured(f"{name} is not set: production mode needs it (see .env.example).")
     return value
 
 
 # --- Where people and agents reach us. Links, cookies and origins come from here, never from a Host header.
-PUBLIC_URL = env("AGENTVALET_PUBLIC_URL").rstrip("/")
+PUBLIC_URL = setting("AGENTVALET_PUBLIC_URL").rstrip("/")
 _public = urlsplit(PUBLIC_URL)
 
 
@@ -103,7 +113,8 @@ if PRODUCTION and _public.scheme != "https":
     raise ImproperlyConfigured("AGENTVALET_PUBLIC_URL must begin with https:// in production mode.")
 if not PRODUCTION and not _is_loopback(_public.hostname):
     raise ImproperlyConfigured(
-        f"AGENTVALET_PUBLIC_URL names {_public.hostname}: local mode serves this machine only, set AGENTVALET_MODE=production."
+        f"AGENTVALET_PUBLIC_URL names {_public.hostname}, but local mode serves this machine only:"
+        " set AGENTVALET_MODE=production."
     )
 HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = [_public.hostname] if PRODUCTION else [_public.hostname, "localhost", "127.0.0.1"]
@@ -190,7 +201,7 @@ REDIS_URL = required("REDIS_URL") or embedded.redis_url(DATA_DIR)
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 # --- Work. The truth is in PostgreSQL: a message only wakes a worker, a sweep collects what a lost one left behind.
-CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {
@@ -249,39 +260,55 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["agentvalet.api.StrictJSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "agentvalet.openapi.Operation",
+    # JSON whatever Accept says, no ?format=, no descriptions on OPTIONS.
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "agents.streams.AnyAccept",
+    "URL_FORMAT_OVERRIDE": None,
+    "DEFAULT_METADATA_CLASS": None,
     "EXCEPTION_HANDLER": "agentvalet.api.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "AgentValet agent API",
+    "DESCRIPTION": "What agents and their command-line tools say to this server. Every error has the shape of Error.",
     "VERSION": "1",
-    "OAS_VERSION": "3.1.0",
-    "SERVE_INCLUDE_SCHEMA": False,
+    "OAS_VERSION": "3.1.1",
+    "SERVERS": [{"url": PUBLIC_URL}],
+    "SCHEMA_PATH_PREFIX": "/(v1|functions/v1)",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "agentvalet.openapi.complete",
+    ],
 }
 
 # --- The product's own limits (seconds, bytes)
-APPROVAL_LIFETIME = env("AGENTVALET_APPROVAL_LIFETIME")
-KEY_OVERLAP = env("AGENTVALET_KEY_OVERLAP")
-ANONYMOUS_PER_MINUTE = env("AGENTVALET_ANONYMOUS_PER_MINUTE")
-ACTIONS_PER_MINUTE = env("AGENTVALET_ACTIONS_PER_MINUTE")
-MAX_CHILDREN = env("AGENTVALET_MAX_CHILDREN")  # live children of one agent
-MAX_REQUEST_BYTES = env("AGENTVALET_MAX_REQUEST_BYTES")
-MAX_RESPONSE_BYTES = env("AGENTVALET_MAX_RESPONSE_BYTES")
+APPROVAL_LIFETIME = setting("AGENTVALET_APPROVAL_LIFETIME")
+KEY_OVERLAP = setting("AGENTVALET_KEY_OVERLAP")
+ANONYMOUS_PER_MINUTE = setting("AGENTVALET_ANONYMOUS_PER_MINUTE")
+ACTIONS_PER_MINUTE = setting("AGENTVALET_ACTIONS_PER_MINUTE")
+MAX_CHILDREN = setting("AGENTVALET_MAX_CHILDREN")  # live children of one agent
+MAX_REQUEST_BYTES = setting("AGENTVALET_MAX_REQUEST_BYTES")
+MAX_RESPONSE_BYTES = setting("AGENTVALET_MAX_RESPONSE_BYTES")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
-DIRECT_TIMEOUT = env("AGENTVALET_DIRECT_TIMEOUT")  # clients give up at 15 s
-APPROVED_TIMEOUT = env("AGENTVALET_APPROVED_TIMEOUT")
-PRIVATE_TARGETS = env("AGENTVALET_PRIVATE_TARGETS")
-CA_BUNDLE = env("AGENTVALET_CA_BUNDLE")
-PROXY_HOPS = env("AGENTVALET_PROXY_HOPS")
-WEB_THREADS = env("AGENTVALET_WEB_THREADS")
-WORKER_THREADS = env("AGENTVALET_WORKER_THREADS")
+DIRECT_TIMEOUT = setting("AGENTVALET_DIRECT_TIMEOUT")  # clients give up at 15 s
+APPROVED_TIMEOUT = setting("AGENTVALET_APPROVED_TIMEOUT")
+PRIVATE_TARGETS = setting("AGENTVALET_PRIVATE_TARGETS")
+CA_BUNDLE = setting("AGENTVALET_CA_BUNDLE")
+PROXY_HOPS = setting("AGENTVALET_PROXY_HOPS")
+WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
+WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env("AGENTVALET_LOG_LEVEL")},
-    "loggers": {"django.server": {"level": "WARNING"}, "django.request": {"level": "ERROR"}},
+    "root": {"handlers": ["stderr"], "level": setting("AGENTVALET_LOG_LEVEL")},
+    "loggers": {
+        "django.server": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+        # two lines for every sweep, every two seconds
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
 }

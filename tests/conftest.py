@@ -1,111 +1,14 @@
-"""The test boot: an own PostgreSQL and Valkey for the session, fresh keys, no network beyond this machine.
+"""Fixtures of every test. The servers behind them are `tests.boot`'s."""
 
-All of it happens while pytest imports this file, so that the settings find their environment. With pytest-xdist
-the controller boots the servers and the workers inherit the environment; each worker has its own test database
-(pytest-django) and its own Valkey database number.
-"""
-
-import atexit
-import base64
-import importlib
-import os
-import secrets
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg
 import pytest
-from django.conf import settings
 from django.core.cache import caches
-from django.db import connections
 from django.db.backends.postgresql.operations import DatabaseOperations
-from django.utils.functional import empty
 
-from agentvalet import embedded
+from tests.boot import superuser
 
 pytest_plugins = ["tests.world_fixtures"]
-
-_BOOTED = "AGENTVALET_TEST_DATA"  # names the data directory once servers run; set for xdist workers
-
-
-def _boot() -> Path:
-    """Start both servers in a temporary data directory and point the settings at them."""
-    for name in [name for name in os.environ if name.startswith("AGENTVALET_")]:
-        del os.environ[name]  # a developer's own settings must not leak into tests
-    top = Path(tempfile.mkdtemp(prefix="agentvalet-test-"))
-    top.chmod(0o711 if os.getuid() == 0 else 0o700)  # PostgreSQL runs as `nobody` when root tests
-    data = top / "data"
-    postgres = embedded.Postgres(data_dir=data, durable=False)
-    valkey = embedded.Valkey(data_dir=data)
-
-    def stop() -> None:
-        valkey.stop()
-        postgres.stop()
-        shutil.rmtree(top, ignore_errors=True)
-
-    atexit.register(stop)  # a session that is killed takes the servers along by PR_SET_PDEATHSIG
-    postgres.start()
-    valkey.start()
-    with postgres.connect() as connection:
-        connection.execute("ALTER ROLE agentvalet CREATEDB")  # only pytest makes databases
-
-    def key() -> str:
-        return base64.b64encode(secrets.token_bytes(32)).decode()
-
-    os.environ |= {
-        _BOOTED: str(data),
-        "AGENTVALET_DATA": str(data),
-        "DATABASE_URL": embedded.database_url(data),
-        "AGENTVALET_SECRET_KEY": secrets.token_urlsafe(48),
-        "AGENTVALET_VAULT_KEYS": f"k1:{key()}",
-        "AGENTVALET_SEAL_KEY": key(),
-        "AGENTVALET_AUDIT_KEY": key(),
-        "AGENTVALET_TOKEN_KEY": key(),
-    }
-    root = Path(__file__).parent.parent
-    subprocess.run(  # the pages name static files by their hashes, so they have to be collected once
-        [sys.executable, str(root / "manage.py"), "collectstatic", "--noinput", "--verbosity", "0"], check=True
-    )
-    return data
-
-
-def _xdist_number() -> int:
-    """0 without xdist and in its controller, 1 for gw0, 2 for gw1 …"""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return int(worker.removeprefix("gw")) + 1 if worker else 0
-
-
-def _reload_settings() -> None:
-    """pytest-django has read the settings before this file when the ini file names them: read them anew."""
-    if not settings.configured:
-        return
-    importlib.reload(importlib.import_module("agentvalet.settings"))
-    settings._wrapped = empty  # what LazySettings itself starts with
-    for handler in (connections, caches):
-        handler.__dict__.pop("settings", None)
-        handler.__init__()  # type: ignore[misc] # drops connections made from the old settings
-
-
-DATA = Path(os.environ[_BOOTED]) if _xdist_number() else _boot()
-os.environ["REDIS_URL"] = f"{embedded.redis_url(DATA)}?db={_xdist_number()}"
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
-_reload_settings()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """pytest-socket: nothing beyond this machine."""
-    config.option.allow_hosts = "127.0.0.1,::1,localhost"
-    config.option.allow_unix_socket = True
-
-
-def superuser(database: str) -> psycopg.Connection[tuple[object, ...]]:
-    """A connection to the test server as database superuser, in autocommit mode."""
-    return embedded.Postgres(data_dir=DATA).connect(database=database)
 
 
 @pytest.fixture(scope="session")
@@ -124,3 +27,9 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseOperations, "execute_sql_flush", flush)
         yield
+
+
+@pytest.fixture(autouse=True)
+def fresh_limits() -> None:
+    """What one test asks for does not count against the next."""
+    caches["default"].clear()
