@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import IO, Any
+from uuid import UUID
 
 from django.conf import settings
 from rest_framework import exceptions
@@ -102,19 +103,29 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         if answer is None:
             return None
         headers = {name: answer[name] for name in ("Retry-After", "WWW-Authenticate", "Allow") if name in answer}
-        error = ApiError(answer.status_code, str(getattr(error, "detail", "Not found.")), headers=headers)
-    correlation_id = str(request.request_id)
-    body: dict[str, Any] = {"error": error.error}
-    if error.reason:
-        body["reason"] = error.reason
-    if error.code:
-        body["code"] = error.code
-    body["correlation_id"] = correlation_id
+        error = ApiError(
+            answer.status_code,
+            str(getattr(error, "detail", "Not found.")),
+            code=str(getattr(error, "default_code", "not_found")),
+            headers=headers,
+        )
+    body = envelope(error.error, request_id=request.request_id, reason=error.reason, code=error.code)
+    return Response(body | dict(error.extra), status=error.status_code, headers=dict(error.headers))
+
+
+def envelope(error: str, *, request_id: UUID | str, reason: str = "", code: str = "") -> dict[str, Any]:
+    """The body of every refusal and failure of the API."""
+    body: dict[str, Any] = {"error": error}
+    if reason:
+        body["reason"] = reason
+    if code:
+        body["code"] = code
+    body["correlation_id"] = str(request_id)
     body["report_hint"] = {
-        "correlation_id": correlation_id,
+        "correlation_id": str(request_id),
         "narrative_template": "I tried to {action} and got {error}",
     }
-    return Response(body | dict(error.extra), status=error.status_code, headers=dict(error.headers))
+    return body
 
 
 def _first_sentence(detail: Any, path: str = "") -> str:

@@ -1,7 +1,11 @@
-"""What is answered when no view could: one sentence that says what to do next, as a page or, under /v1, as JSON."""
+"""What is answered when no view could: one sentence that says what to do next, as a page or, to agents, as JSON."""
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
+
+from agentvalet.api import envelope
+
+API_PREFIXES = ("/v1/", "/functions/")
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -49,7 +53,8 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def _answer(request: HttpRequest, status: int, title: str, sentence: str, *, api: str) -> HttpResponse:
     correlation_id = str(getattr(request, "request_id", ""))
-    if request.path.startswith("/v1/"):
-        return JsonResponse({"error": api, "correlation_id": correlation_id}, status=status)
+    if request.path.startswith(API_PREFIXES):
+        code = api.lower().replace(" ", "_")
+        return JsonResponse(envelope(api, request_id=correlation_id, code=code), status=status)
     context = {"title": title, "sentence": sentence, "status": status, "correlation_id": correlation_id}
     return HttpResponse(render_to_string("errors/error.html", context), status=status)

@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 from agents import api as agents_api
 from agents import cli_api, cli_page
 from agents import views as people
-from agentvalet import errors, health
+from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
 from notifications import api as notifications_api
 from platforms import api as platforms_api
@@ -42,6 +42,8 @@ urlpatterns = [
     path("functions/v1/cli-account", cli_api.GoneView.as_view()),
     path("v1/cli/account", cli_api.GoneView.as_view()),
     path("v1/cli/register-agent", cli_api.GoneView.as_view()),
+    path("v1/openapi.json", openapi.OpenApiView.as_view()),
+    path("api-docs", api_docs.api_docs, name="api-docs"),
     # People
     path("", RedirectView.as_view(pattern_name="approvals")),
     path("sign-in", people.sign_in, name="sign-in"),
