@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.interop.desk import Desk
+from tests.interop.owner import Owner
 from tests.interop.remote import Remote
 from tests.interop.site import CLIENT_PYTHON, CREW_PYTHON, LIFETIME, MCP_SERVER, REGISTER, Site
 from tests.runtime.valet import Valet
@@ -37,6 +38,13 @@ def site(running_platform: CountingPlatform) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def desk(site: Site) -> Desk:
     return site.desk()
+
+
+@pytest.fixture(scope="session")
+def owner(site: Site) -> Iterator[Owner]:
+    owner = site.owner()
+    yield owner
+    owner.remote.close()
 
 
 @pytest.fixture(scope="session")

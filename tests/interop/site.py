@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -12,6 +13,7 @@ import jwt
 import yaml
 
 from tests.interop.desk import Desk
+from tests.interop.owner import Owner
 from tests.interop.remote import Remote
 from tests.runtime.installation import ROOT, bare_environment
 from tests.runtime.valet import Valet
@@ -92,7 +94,9 @@ class Site:
         self.owner_id = made["owner_id"]
         self.ids = {agent["name"]: agent["agent_id"] for agent in made["agents"]}
         self.secrets |= {agent["name"]: agent["bind_secret"] for agent in made["agents"] if "bind_secret" in agent}
-        self.connections = {entry["label"]: entry["connection_id"] for entry in made["connections"]}
+        self.connections = {
+            entry["label"]: entry["connection_id"] for entry in made["connections"] if entry["platform"] == "acme-chat"
+        }
 
     def home(self, name: str) -> Path:
         """A fresh home directory, so that nothing of one client is found by another."""
@@ -140,6 +144,12 @@ class Site:
         desk = Desk(self.url)
         desk.sign_in(email=EMAIL, password=PASSWORD)
         return desk
+
+    def owner(self) -> Owner:
+        """The owner's admin, deciding about agents."""
+        env = bare_environment(self.valet.env | {"DJANGO_SETTINGS_MODULE": "agentvalet.settings"})
+        argv: list[str | Path] = [sys.executable, ROOT / "tests/interop/owner_process.py", EMAIL]
+        return Owner(Remote(argv, env=env, cwd=ROOT, log=self.valet.top / "owner.log"))
 
     def request(self, method: str, path: str, *, agent: str = "", body: Any = None, **headers: str) -> "Reply":
         """One plain request, signed for AGENT if named: the bytes that a client sees."""

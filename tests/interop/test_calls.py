@@ -235,10 +235,15 @@ READ = {"platform": "acme-chat", "method": "GET", "scope": "chat:read"}
     ("endpoint", "data"),
     [("/api/messages", MESSAGE), ("/list", [1, 2, 3]), ("/text", "plain words"), ("/empty", None)],
 )
-def test_a_direct_call_answers_at_once(clients: dict[str, Remote], kind: str, endpoint: str, data: object) -> None:
+def test_a_direct_call_answers_at_once(
+    site: Site, clients: dict[str, Remote], kind: str, endpoint: str, data: object
+) -> None:
     envelope = value(call(clients[kind], kind, **READ, endpoint=endpoint).outcome)
     assert envelope["data"] == data
     assert len(envelope["_meta"]["audit_id"]) == 36
+    used = envelope["_meta"]["connection"]
+    assert (used["used"], used["label"], used["defaulted"]) == (site.connections["Main"], "Main", True)
+    assert used["others"] == [{"connection_id": site.connections["Stale"], "label": "Stale"}]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -274,7 +279,7 @@ def test_what_goes_wrong_with_a_direct_call_is_told_apart(
     body = json.loads(text)
     assert said.items() <= body.items()
     from_platform = status not in {502} and "correlation_id" not in body
-    assert from_platform == ("_agentvalet" in body)
+    assert body.get("_agentvalet", {}).get("upstream", False) is from_platform
     assert len(site.platform.requests) - before <= 1
 
 
