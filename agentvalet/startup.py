@@ -6,6 +6,7 @@ Exit 0: all is well. Exit REFUSED: it is not, and the last line of output is one
 import argparse
 import os
 import sys
+from base64 import b64decode
 
 import django
 import psycopg
@@ -15,6 +16,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
+
+from platforms import vault
+from platforms.addresses import parse_private_targets
 
 REFUSED = os.EX_CONFIG  # not 1, which is how Python ends on any traceback
 _MIGRATION_LOCK = 0x6167656E74  # any number that is ours: one start migrates, others wait for it
@@ -66,11 +70,9 @@ def migrate() -> None:
 
 def check_vault() -> None:
     """Raises StartRefused when the vault keys do not open the stored credentials: one sample per key is tried."""
-    from platforms import vault  # noqa: PLC0415 - models load after django.setup()
-    from platforms.models import Connection, credential_aad  # noqa: PLC0415
+    from platforms.models import Connection, credential_aad  # noqa: PLC0415 - models load after django.setup()
 
     try:
-        vault.check_keys()
         for row in Connection.objects.order_by("credential_key_id", "id").distinct("credential_key_id"):
             vault.open_sealed(
                 vault.Sealed(
@@ -86,6 +88,27 @@ def check_vault() -> None:
         ) from None
 
 
+def check_settings() -> None:
+    """Raises StartRefused for a setting that loads, but of which no part of the product could make sense later."""
+    for name in ("SEAL_KEY", "AUDIT_KEY", "TOKEN_KEY"):
+        try:
+            key = b64decode(getattr(settings, name), validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != 32:
+            raise StartRefused(
+                f"AGENTVALET_{name} is not 32 bytes in base64: `manage.py make_keys` prints a fresh one."
+            )
+    try:
+        vault.check_keys()
+    except vault.VaultError as error:
+        raise StartRefused(str(error)) from None
+    try:
+        parse_private_targets(settings.PRIVATE_TARGETS)
+    except ValueError as error:
+        raise StartRefused(f"AGENTVALET_PRIVATE_TARGETS: {error}") from None
+
+
 def main(argv: list[str]) -> int:
     """Check, prepare, check again; the exit code."""
     parser = argparse.ArgumentParser(prog="agentvalet.startup")
@@ -96,6 +119,7 @@ def main(argv: list[str]) -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
     try:
         django.setup()
+        check_settings()
         call_command("check")  # imports every route, which the web server would do at its first request only
         check_database()
         check_broker()

@@ -45,6 +45,7 @@ REFUSED = {
         without("AGENTVALET_SEAL_KEY") | {"AGENTVALET_SEAL_KEY_FILE": "/nowhere"},
         "AGENTVALET_SEAL_KEY_FILE",
     ),
+    "a number that is none": ({"AGENTVALET_APPROVAL_LIFETIME": "soon"}, "AGENTVALET_APPROVAL_LIFETIME is 'soon'"),
     "another machine in local mode": ({"AGENTVALET_PUBLIC_URL": "http://10.0.0.1"}, "AGENTVALET_PUBLIC_URL"),
 }
 
@@ -59,6 +60,24 @@ def test_a_wrong_setting_is_one_sentence(case: str, data: Path) -> None:
     assert ended.stderr.count("\n") == 1
     assert word in ended.stderr
     assert not (data / "postgres").exists()
+
+
+@pytest.mark.services
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AGENTVALET_SEAL_KEY", "short"),
+        ("AGENTVALET_AUDIT_KEY", "not base64 at all!"),
+        ("AGENTVALET_VAULT_KEYS", "k1"),
+        ("AGENTVALET_PRIVATE_TARGETS", "10.0.0.0/99"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_one_sentence(name: str, value: str, data: Path) -> None:
+    reachable = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+    ended = manage("up", "--only", "worker", env=PRODUCTION | reachable | {name: value, "AGENTVALET_DATA": str(data)})
+    assert ended.returncode == 1
+    assert ended.stderr.count("\n") == 1
+    assert name in ended.stderr
 
 
 @pytest.mark.services
