@@ -39,6 +39,15 @@ class Whole(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class Id(serializers.UUIDField):
+    """A UUID as text: a number is none."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            raise serializers.ValidationError("This must be a string.")
+        return super().to_internal_value(data)
+
+
 class Object(serializers.Serializer[None]):
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, dict):
@@ -138,7 +147,7 @@ class AccessOutput(serializers.Serializer[None]):
 class WishInput(Object):
     platform = Text(max_length=63)
     scopes = serializers.ListField(child=Text(max_length=128), max_length=MAX_SCOPES)
-    connection_id = serializers.UUIDField(required=False, allow_null=True)
+    connection_id = Id(required=False, allow_null=True)
 
 
 class ChildInput(Object):
@@ -188,7 +197,7 @@ class RequestedInput(Object):
 class RegisterInput(Object):
     """`POST /v1/register`; the name is `agent_name` or `name`."""
 
-    owner_id = serializers.UUIDField()
+    owner_id = Id()
     agent_name = Text(required=False, max_length=200)
     name = Text(required=False, max_length=200)
     agent_description = Line(cut_at=1000)
