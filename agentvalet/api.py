@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from typing import IO, Any
-from uuid import UUID
 
 from django.conf import settings
 from rest_framework import exceptions
@@ -13,6 +12,7 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from agents.errors import ApiError
 from agents.http import stamped
+from agentvalet.errors import envelope
 
 MAX_DEPTH = 100
 
@@ -111,21 +111,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         )
     body = envelope(error.error, request_id=request.request_id, reason=error.reason, code=error.code)
     return Response(body | dict(error.extra), status=error.status_code, headers=dict(error.headers))
-
-
-def envelope(error: str, *, request_id: UUID | str, reason: str = "", code: str = "") -> dict[str, Any]:
-    """The body of every refusal and failure of the API."""
-    body: dict[str, Any] = {"error": error}
-    if reason:
-        body["reason"] = reason
-    if code:
-        body["code"] = code
-    body["correlation_id"] = str(request_id)
-    body["report_hint"] = {
-        "correlation_id": str(request_id),
-        "narrative_template": "I tried to {action} and got {error}",
-    }
-    return body
 
 
 def _first_sentence(detail: Any, path: str = "") -> str:

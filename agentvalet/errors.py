@@ -1,11 +1,27 @@
 """What is answered when no view could: one sentence that says what to do next, as a page or, to agents, as JSON."""
 
+from typing import Any
+from uuid import UUID
+
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
-from agentvalet.api import envelope
-
 API_PREFIXES = ("/v1/", "/functions/")
+
+
+def envelope(error: str, *, request_id: UUID | str, reason: str = "", code: str = "") -> dict[str, Any]:
+    """The body of every refusal and failure of the API."""
+    body: dict[str, Any] = {"error": error}
+    if reason:
+        body["reason"] = reason
+    if code:
+        body["code"] = code
+    body["correlation_id"] = str(request_id)
+    body["report_hint"] = {
+        "correlation_id": str(request_id),
+        "narrative_template": "I tried to {action} and got {error}",
+    }
+    return body
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
