@@ -84,6 +84,9 @@ class Desk:
 
     def submit(self, form: Form, **fields: str | list[str]) -> Answer:
         """Press the form's button, with FIELDS filled in."""
+        for forms in self._seen.values():
+            if form in forms:
+                forms.remove(form)
         body = urlencode(form.fields | fields, doseq=True).encode()
         answer = self._send(Request(urljoin(self.url, form.action), data=body))
         assert answer.status < 400, f"{answer.status} {answer.text[:2000]}"

@@ -76,8 +76,13 @@ def suspend(agent: str) -> str:
     return lifecycle.suspend(agent_id=agent, **change()).pk
 
 
+def reactivate(agent: str) -> str:
+    return lifecycle.reactivate(agent_id=agent, **change()).pk
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    function.__name__: function for function in (admit, turn_away, answer_access, let_go, install_token, suspend)
+    function.__name__: function
+    for function in (admit, turn_away, answer_access, let_go, install_token, suspend, reactivate)
 }
 
 if __name__ == "__main__":
