@@ -1,0 +1,113 @@
+"""What several ask for at one moment, on real PostgreSQL: limits hold, one wish is one row, a key is shown once."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from agents.authentication import Caller
+from agents.models import Agent, AgentKey
+from audit.events import Actor
+from audit.models import AuditEvent
+from platforms import access, admissions, registrations
+from platforms.asks import AccessRequest, Registration
+from platforms.children import Child, TooManyChildren, Wish, mint_child
+from platforms.grants import Change, Choice, give_chosen
+from platforms.models import Grant, Scope
+from tests.approvals.test_races import acme, together
+from tests.world import Side
+
+__all__ = ["acme"]  # the fixture with committed rows
+pytestmark = pytest.mark.django_db(transaction=True)
+
+AT_ONCE = 6
+
+
+def stamp() -> dict[str, Any]:
+    return {"request_id": uuid4(), "now": timezone.now()}
+
+
+def caller(side: Side) -> Caller:
+    return Caller(
+        agent_id=side.agent.pk, agent_name=side.agent.name, owner_id=side.owner.pk, status="active", session_id=""
+    )
+
+
+def at_once(call: Callable[[], Any]) -> list[Any]:
+    return list(together(*[call] * AT_ONCE))
+
+
+def apply(owner_id: Any) -> Any:
+    applicant = registrations.Applicant(owner_id=owner_id, name="helper", description="", requested=[], address=None)
+    return registrations.register(applicant=applicant, **stamp())
+
+
+def test_no_child_gets_past_the_limit(acme: Side, settings: Settings) -> None:
+    settings.MAX_CHILDREN = 2
+    wishes = [Wish(platform="acme-chat", scopes=["chat:read"], connection_id=None)]
+    made = at_once(
+        lambda: mint_child(caller=caller(acme), wishes=wishes, name="", lifetime=timedelta(minutes=1), **stamp())
+    )
+    assert sum(isinstance(one, Child) for one in made) == 2
+    assert sum(isinstance(one, TooManyChildren) for one in made) == AT_ONCE - 2
+    assert Agent.objects.filter(parent=acme.agent).count() == 2
+
+
+def test_the_same_wish_is_one_row(acme: Side) -> None:
+    asked = at_once(
+        lambda: access.ask(caller=caller(acme), platform="acme-chat", scope="chat:admin", reason="", **stamp())
+    )
+    assert len({row.pk for row in asked}) == 1
+    assert AccessRequest.objects.count() == AuditEvent.objects.count() == 1
+
+
+def test_of_two_answers_the_first_stands(acme: Side) -> None:
+    Scope.objects.create(platform=acme.platform, name="chat:admin", rules=[])
+    wish = access.ask(caller=caller(acme), platform="acme-chat", scope="chat:admin", reason="", **stamp())
+    answers = list(
+        together(
+            lambda: access.approve(member=acme.admin, request=wish.pk, **stamp()),
+            lambda: access.deny(member=acme.admin, request=wish.pk, **stamp()),
+        )
+    )
+    assert sum(isinstance(answer, access.AlreadyAnswered) for answer in answers) == 1
+    approved = AccessRequest.objects.get().status == "approved"
+    assert Grant.objects.filter(scope__name="chat:admin").exists() is approved
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_registration_gets_past_the_limit(acme: Side, known: bool) -> None:
+    owner_id = acme.owner.pk if known else uuid4()
+    made = at_once(lambda: apply(owner_id))
+    assert sum(isinstance(one, registrations.TooManyPending) for one in made) == 1
+    assert Registration.objects.count() == registrations.MAX_PENDING
+
+
+def test_a_program_is_let_in_once_and_its_key_is_shown_once(acme: Side) -> None:
+    row, token = apply(acme.owner.pk)
+    decided = at_once(lambda: admissions.approve(member=acme.admin, registration=row.pk, grants=[], **stamp()))
+    assert sum(isinstance(one, Registration) for one in decided) == 1
+    assert sum(isinstance(one, admissions.AlreadyDecided) for one in decided) == AT_ONCE - 1
+    claimed = at_once(lambda: registrations.claim_key(token=token, **stamp()))
+    assert sum(isinstance(one, str) for one in claimed) == 1
+    assert sum(isinstance(one, registrations.Gone) for one in claimed) == AT_ONCE - 1
+    assert AgentKey.objects.exclude(agent=acme.agent).count() == 1
+
+
+def test_a_scope_is_granted_once(acme: Side) -> None:
+    Scope.objects.create(platform=acme.platform, name="chat:admin", rules=[])
+    choice = Choice(platform="acme-chat", scope="chat:admin")
+
+    def give() -> Grant:
+        with transaction.atomic():
+            change = Change(actor=Actor("system", "test", "test"), **stamp())
+            return give_chosen(agent=acme.agent, owner=acme.owner, choice=choice, change=change)
+
+    given = at_once(give)
+    assert {grant.pk for grant in given} == {Grant.objects.get(scope__name="chat:admin").pk}
+    assert AuditEvent.objects.filter(event="permission.granted").count() == 1
