@@ -83,7 +83,7 @@ SELECT p.name, p.base_url, p.auth, p.suspended_at, s.rules, a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
-       c.pinned, c.others, c.id, c.label, c.credential_version, c.require_approval,
+       c.others, c.id, c.label, c.credential_version, c.require_approval,
        c.credential_key_id, c.credential_wrapped_key, c.credential_ciphertext, c.is_default OR c.usable = 1 AS chosen
   FROM platforms_platform p
   JOIN platforms_scope s ON s.platform_id = p.id AND s.name = %(scope)s
@@ -94,7 +94,6 @@ SELECT p.name, p.base_url, p.auth, p.suspended_at, s.rules, a.expires_at,
          ON pg.id = g.parent_id AND pg.scope_id = g.scope_id AND pg.agent_id = a.parent_id AND pg.revoked_at IS NULL
   LEFT JOIN LATERAL (
        SELECT k.*, COUNT(*) OVER () AS usable,
-              %(connection)s::uuid IS NOT NULL OR COALESCE(g.connection_id, pg.connection_id) IS NOT NULL AS pinned,
               jsonb_agg(jsonb_build_object('connection_id', k.id, 'label', k.label))
                   OVER (ORDER BY k.label ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS others
          FROM platforms_connection k
@@ -121,7 +120,6 @@ class _Row(NamedTuple):
     grant_id: int
     grant_expires_at: datetime | None
     grant_asks: bool
-    pinned: bool | None
     others: str | None
     connection_id: UUID | None
     label: str
@@ -224,9 +222,9 @@ def _current_grant(
 
 
 def _disclosure(row: _Row) -> Disclosure | None:
-    """Absent where there was nothing to choose from, or a connection was named."""
+    """Absent where there was nothing to choose from: one connection, or one that call or grant name."""
     used = str(row.connection_id)
     others: list[Other] = [other for other in json.loads(row.others or "[]") if other["connection_id"] != used]
-    if row.pinned or not others:
+    if not others:
         return None
     return {"used": used, "label": row.label, "defaulted": True, "others": others, "hint": CHOICE_HINT}

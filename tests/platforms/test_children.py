@@ -187,6 +187,22 @@ def test_a_child_with_a_grant_of_its_own_has_none(client: Client, acme: Side) ->
     assert call(client, headers).json()["reason"] == "scope_not_granted"
 
 
+def test_a_root_agent_with_a_grant_taken_from_another_has_none(client: Client, acme: Side) -> None:
+    other = acme.grants["chat:write"]
+    Grant.objects.filter(pk=acme.grants["chat:read"].pk).update(parent=other)  # a row that nothing makes
+    assert call(client, bearer(acme.agent)).json()["reason"] == "scope_not_granted"
+
+
+def test_a_connection_of_another_platform_is_no_connection_to_be_held_to(client: Client, acme: Side) -> None:
+    other = Platform.objects.create(
+        owner=acme.owner, slug="other", name="O", base_url="https://o.example", auth={"type": "bearer"}
+    )
+    scope = Scope.objects.create(platform=other, name="all", rules=["* /**"])
+    Grant.objects.create(agent=acme.agent, scope=scope)
+    wish = {"platform": "acme-chat", "scopes": ["chat:read"], "connection_id": str(make_connection(other, "t").pk)}
+    assert mint(client, acme, {"grants": [wish]}).json()["reason"] == "no_scopes_after_attenuation"
+
+
 def suspend(side: Side, agent_id: str) -> Any:
     return lifecycle.suspend(member=side.admin, agent_id=agent_id, now=timezone.now(), request_id=uuid4())
 
