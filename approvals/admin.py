@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from agents.reveal import reveal
 from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
-from approvals.reveal import reveal
 from audit.admin import ReadOnlyAdmin
 from audit.models import AuditEvent
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from django.utils.html import escape
 from django.utils.safestring import SafeString
 
-from approvals.reveal import marked_html, pieces
+from agents.reveal import marked_html, pieces
 
 SUMMARY_LENGTH = 140  # characters of a payload on the closed card
 PLAIN_FROM = 64 * 1024  # characters; from here on a payload is shown in a box of its own, without line numbers

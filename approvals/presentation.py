@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
+from agents.reveal import reveal, reveal_html
 from approvals.binding import Form, FormError, Tampered, check_row, read_form
 from approvals.models import ApprovalRequest, Decision
 from approvals.payload import Payload, first_line, lay_out
-from approvals.reveal import reveal, reveal_html
 
 __all__ = ["Card", "CardState", "Outcome", "make_card", "make_cards", "outcome_of", "reveal", "sentence_of_decision"]
 

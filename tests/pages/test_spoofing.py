@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.models import Agent
+from agents.reveal import reveal, reveal_html
 from approvals.models import ApprovalRequest
 from approvals.payload import SUMMARY_LENGTH, first_line, lay_out
-from approvals.reveal import reveal, reveal_html
 from tests.pages.scene import Scene
 from tests.pages.spoofs import HONEST, SPOOFS, Spoof
 
