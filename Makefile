@@ -14,7 +14,7 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine screenshots
+.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine fuzz screenshots
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,9 @@ races: $(TESTS) ## run the races of deciding and running 1,000 times each
 
 state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each
 	@STATE_MACHINE_EXAMPLES=5000 STATE_MACHINE_STEPS=100 $(BIN)/python -m pytest tests/approvals/test_state_machine.py $(ARGS)
+
+fuzz: $(TESTS) ## send 300 requests per operation of the API, valid and not (SCHEMATHESIS_EXAMPLES=…)
+	@SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest tests/api/test_schemathesis.py --numprocesses 2 $(ARGS)
 
 screenshots: $(TESTS) ## take the pictures in docs/screenshots anew
 	@$(BIN)/python -m pytest tests/browser/screenshots.py $(ARGS)
