@@ -1,6 +1,6 @@
 // A host of the published MCP server, built on the official MCP SDK: starts it over stdio and does what it is told.
 //
-//     node mcp_session.mjs NODE_MODULES_PARENT SERVER_SCRIPT
+//     node mcp_session.mjs NODE_MODULES_PARENT SERVER_COMMAND [ARGUMENT…]
 //
 // The server inherits the environment and working directory. Reads JSON lines {id, do: "tools"} and {id, do: "call",
 // name, arguments}; prints {event: "ready"}, {event: "list_changed"}, {id, progress}, {id, returned} and {id, threw}. It
@@ -9,7 +9,7 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const [home, server] = process.argv.slice(2);
+const [home, command, ...args] = process.argv.slice(2);
 const require = createRequire(`${home}/`);
 const { Client } = require("@modelcontextprotocol/sdk/client/index.js");
 const { StdioClientTransport } = require("@modelcontextprotocol/sdk/client/stdio.js");
@@ -18,7 +18,7 @@ const { ToolListChangedNotificationSchema } = require("@modelcontextprotocol/sdk
 const say = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 const client = new Client({ name: "interop", version: "1" });
 client.setNotificationHandler(ToolListChangedNotificationSchema, () => say({ event: "list_changed" }));
-const transport = new StdioClientTransport({ command: process.execPath, args: [server], env: process.env, stderr: "inherit" });
+const transport = new StdioClientTransport({ command, args, env: process.env, stderr: "inherit" });
 await client.connect(transport);
 await client.listTools();
 say({ event: "ready", instructions: client.getInstructions() });

@@ -1,6 +1,8 @@
 """A client's command line, run as a person would: what it prints, what it leaves in its home."""
 
+import os
 import queue
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -50,9 +53,9 @@ class Command:
         return self.process.wait(PATIENCE)
 
     def stop(self) -> None:
-        """End it, if it has not ended by itself."""
+        """End it and what it started, if it has not ended by itself."""
         if self.process.poll() is None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self._listener.join()
         for stream in (self.process.stdin, self.process.stdout):

@@ -1,11 +1,13 @@
 """One installation per test process, and the clients that run throughout."""
 
+import re
 import socket
 from collections.abc import Iterator
 
 import pytest
 
 from tests.interop.desk import Desk
+from tests.interop.machine import Machine
 from tests.interop.owner import Owner
 from tests.interop.remote import Remote
 from tests.interop.site import CLIENT_PYTHON, CREW_PYTHON, LIFETIME, MCP_SERVER, REGISTER, Site
@@ -66,3 +68,10 @@ def mcp(site: Site) -> Iterator[Remote]:
     remote = site.mcp_server("mcp", AV_PERMISSIONS_POLL_MS="0")
     yield remote
     remote.close()
+
+
+@pytest.fixture
+def machine(site: Site, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    machine = Machine(site, re.sub(r"\W", "-", request.node.name))
+    yield machine
+    machine.stop()

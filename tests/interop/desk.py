@@ -84,9 +84,9 @@ class Desk:
 
     def submit(self, form: Form, **fields: str | list[str]) -> Answer:
         """Press the form's button, with FIELDS filled in."""
-        for forms in self._seen.values():
-            if form in forms:
-                forms.remove(form)
+        about = form.action.rpartition("/")[0]
+        for forms in self._seen.values():  # once pressed, the buttons beside it are out of date as well
+            forms[:] = [other for other in forms if other.action.rpartition("/")[0] != about]
         body = urlencode(form.fields | fields, doseq=True).encode()
         answer = self._send(Request(urljoin(self.url, form.action), data=body))
         assert answer.status < 400, f"{answer.status} {answer.text[:2000]}"

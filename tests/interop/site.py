@@ -4,6 +4,7 @@ import json
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.world import CountingPlatform, private_key, public_key
 LIFETIME = 30  # seconds until a card expires: clients wait for fifty, and every decision falls well before
 EMAIL, PASSWORD = "owner@example.com", "correct horse battery"
 KEYED = ("sync", "async", "mcp", "watched", "crew", "parent", "docs")  # agents, named after who uses them
-INVITED = ("python-cli", "mcp-invite")
+INVITED = ("python-cli", "mcp-invite", "docs-python", "docs-mcp", "docs-curl")
 CLIENT_PYTHON = ROOT / ".venv-demo" / "bin" / "python"
 CREW_PYTHON = ROOT / ".venv-clients" / "crewai" / "bin" / "python"
 NODE_HOME = ROOT / ".venv-clients" / "node"
@@ -131,10 +132,10 @@ class Site:
         }
         return self.mcp_host(agent, **identity, **env)
 
-    def mcp_host(self, home: str, **env: str) -> Remote:
-        """The MCP server under a host, with whatever identity ENV or its home has."""
+    def mcp_host(self, home: str, *, start: Sequence[str | Path] = ("node", MCP_SERVER), **env: str) -> Remote:
+        """The MCP server under a host that starts it so, with whatever identity ENV or its home has."""
         folder = self.home(home)
-        argv: list[str | Path] = ["node", SCRIPTS / "mcp_session.mjs", NODE_HOME, MCP_SERVER]
+        argv = ["node", SCRIPTS / "mcp_session.mjs", NODE_HOME, *start]
         host = Remote(argv, env=self.environment(folder, **env), cwd=folder, log=self.valet.top / f"{home}.log")
         host.event("ready", patience=30)
         return host

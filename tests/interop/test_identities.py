@@ -1,71 +1,18 @@
 """Every way for a client to get an identity, and to give it up: the command lines of PyPI and npm, unmodified."""
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
-from tests.interop.commands import Command
 from tests.interop.desk import Desk
+from tests.interop.machine import Machine, let_in
 from tests.interop.owner import Owner
-from tests.interop.remote import Remote
-from tests.interop.site import CLIENT_PYTHON, REGISTER, SCRIPTS, Site
+from tests.interop.site import REGISTER
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
 
-READ = {"platform": "acme-chat", "endpoint": "/api/messages", "method": "GET", "scope": "chat:read"}
 ALLOWED = [{"platform": "acme-chat", "scope": "chat:read", "require_approval": False}]
-
-
-class Machine:
-    """A computer on which somebody uses the command lines."""
-
-    def __init__(self, site: Site, name: str) -> None:
-        self.site = site
-        self.home = site.home(name)
-        self.project = self.home / "project"  # run in the home itself, `register` overwrites its own configuration
-        self.project.mkdir()
-        self.running: list[Command] = []
-
-    @property
-    def kept(self) -> Path:
-        return self.home / ".agentvalet"
-
-    def register(self, *argv: str, **env: str) -> Command:
-        """`npx @agentvalet/register …`"""
-        return self._run(["node", REGISTER, *argv], **env)
-
-    def agentvalet(self, *argv: str, **env: str) -> Command:
-        """`agentvalet …` of PyPI"""
-        return self._run([CLIENT_PYTHON.with_name("agentvalet"), *argv], **env)
-
-    def reads(self) -> bool:
-        """Whether AgentValet.from_env() without any variable finds an identity that may call."""
-        env = self.site.environment(self.home)
-        remote = Remote(
-            [CLIENT_PYTHON, SCRIPTS / "calls.py", "sync"], env=env, cwd=self.project, log=self.site.valet.top / "log"
-        )
-        try:
-            return "returned" in remote.order("call", **{"with": READ}).outcome
-        finally:
-            remote.close()
-
-    def _run(self, argv: list[str | Path], **env: str) -> Command:
-        command = Command(argv, env=self.site.environment(self.home, **env), cwd=self.project)
-        self.running.append(command)
-        return command
-
-
-@pytest.fixture
-def machine(site: Site, request: pytest.FixtureRequest) -> Iterator[Machine]:
-    machine = Machine(site, re.sub(r"\W", "-", request.node.name))
-    yield machine
-    for command in machine.running:
-        command.stop()
 
 
 def installed(machine: Machine, agent: str, owner: Owner) -> None:
@@ -86,21 +33,6 @@ def newcomer(machine: Machine, owner: Owner, name: str) -> str:
     said = json.loads(command.printed.splitlines()[-1])
     assert said == {"status": "approved", "agentId": agent, "keyPath": str(machine.kept / "agent.key")}
     return agent
-
-
-def signed_in(machine: Machine, desk: Desk, *argv: str) -> Command:
-    """The command line, let in by the person at the desk; the printed address is opened on our host."""
-    command = machine.register(*argv, AGENTVALET_API_URL=machine.site.url)
-    line = command.until("https://app.agentvalet.ai/cli-auth?")
-    address = line.split("URL: ")[1].strip().removeprefix("https://app.agentvalet.ai")
-    (form,) = [form for form in desk.forms(address) if "state" in form.fields]
-    sent_on = desk.submit(form)
-    assert sent_on.status in {302, 303}
-    location = sent_on.headers["location"]
-    assert location.startswith("http://127.0.0.1:")
-    with contextlib.closing(urlopen(location)) as page:
-        assert "Authorized" in page.read().decode()
-    return command
 
 
 def test_a_code_is_all_the_python_client_needs(machine: Machine) -> None:
@@ -157,7 +89,8 @@ def test_a_used_install_token_is_refused_with_a_sentence(machine: Machine, owner
 
 
 def test_a_person_signs_the_command_line_in_registers_lists_and_revokes(machine: Machine, desk: Desk) -> None:
-    command = signed_in(machine, desk, "--name", "from the terminal")
+    command = machine.register("--name", "from the terminal", AGENTVALET_API_URL=machine.site.url)
+    let_in(command, desk)
     command.until("Useful commands")  # the process stays for its two minutes: a flaw of the client
     assert "All done!" in command.printed
     registered = re.search(r"Agent registered: (agt_\w+)", command.printed)
