@@ -13,7 +13,6 @@ from rest_framework.views import APIView
 
 from agents.errors import ApiError
 from agents.http import client_address, stamped
-from agents.streams import AnyAccept
 from agents.throttling import check_anonymous
 from platforms.asks import Registration, RegistrationStatus
 from platforms.permissions import permissions_of
@@ -91,8 +90,6 @@ class RegistrationStreamView(_AnonymousView):
 
     It ends at once: anybody can get a token, so nobody may hold a thread with it. The client polls when it ends.
     """
-
-    content_negotiation_class = AnyAccept
 
     @extend_schema(responses={(200, "text/event-stream"): OpenApiTypes.STR})
     def get(self, request: Request, token: str) -> HttpResponse:
