@@ -75,3 +75,8 @@ def machine(site: Site, request: pytest.FixtureRequest) -> Iterator[Machine]:
     machine = Machine(site, re.sub(r"\W", "-", request.node.name))
     yield machine
     machine.stop()
+
+
+@pytest.fixture(scope="session")
+def clients(python_sync: Remote, python_async: Remote, mcp: Remote) -> dict[str, Remote]:
+    return {"sync": python_sync, "async": python_async, "mcp": mcp}

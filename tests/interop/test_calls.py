@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 
 from tests.interop.desk import Desk
+from tests.interop.outcomes import KINDS, MESSAGE, call, error, value
 from tests.interop.remote import Line, Pending, Remote
 from tests.interop.site import Site
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
-
-KINDS = ["sync", "async", "mcp"]
-MESSAGE = {"id": 7, "ok": True}
-MISSING = object()
 
 
 def words_of(kind: str, name: str) -> str:
@@ -71,19 +68,6 @@ class Table:
         return reply.json
 
 
-def call(remote: Remote, kind: str, **arguments: Any) -> Pending:
-    if kind != "mcp":
-        return remote.order("call", **{"with": arguments})
-    arguments["body"] = arguments.pop("data", MISSING)
-    known = {name: value for name, value in arguments.items() if value is not MISSING}
-    return remote.order("call", name="use_platform", arguments=known)
-
-
-@pytest.fixture(scope="module")
-def clients(python_sync: Remote, python_async: Remote, mcp: Remote) -> dict[str, Remote]:
-    return {"sync": python_sync, "async": python_async, "mcp": mcp}
-
-
 @pytest.fixture(scope="module")
 def table(site: Site, clients: dict[str, Remote]) -> Table:
     table = Table(site)
@@ -115,24 +99,6 @@ def decide(table: Table, kind: str) -> None:
             table.ids[kind, name] = desk.deny(words_of(kind, name), reason=case.reason)
         if name == "slow":
             table.while_running[kind] = table.poll(kind, name)
-
-
-def value(outcome: Line) -> Any:
-    """What the caller of the client has in hand: the envelope of a call that went well."""
-    returned = outcome["returned"]
-    if "content" not in returned:
-        return returned
-    assert not returned.get("isError"), returned
-    return returned["structuredContent"]
-
-
-def error(outcome: Line) -> str:
-    """The words of a call that did not go well."""
-    if "raised" in outcome:
-        return f"{outcome['raised']}: {outcome['text']}"
-    returned = outcome["returned"]
-    assert returned["isError"], returned
-    return str(returned["content"][0]["text"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -225,62 +191,6 @@ def test_a_wait_is_resumed_in_another_process(site: Site, desk: Desk, clients: d
         assert value(again.outcome) == value(resumed.outcome)
     finally:
         other.close()
-
-
-READ = {"platform": "acme-chat", "method": "GET", "scope": "chat:read"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("endpoint", "data"),
-    [("/api/messages", MESSAGE), ("/list", [1, 2, 3]), ("/text", "plain words"), ("/empty", None)],
-)
-def test_a_direct_call_answers_at_once(
-    site: Site, clients: dict[str, Remote], kind: str, endpoint: str, data: object
-) -> None:
-    envelope = value(call(clients[kind], kind, **READ, endpoint=endpoint).outcome)
-    assert envelope["data"] == data
-    assert len(envelope["_meta"]["audit_id"]) == 36
-    used = envelope["_meta"]["connection"]
-    assert (used["used"], used["label"], used["defaulted"]) == (site.connections["Main"], "Main", True)
-    assert used["others"] == [{"connection_id": site.connections["Stale"], "label": "Stale"}]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("change", "status", "said"),
-    [
-        ({"endpoint": "/status/503"}, 503, {"status_was": 503}),
-        ({"endpoint": "/status/429"}, 429, {"status_was": 429}),
-        ({"endpoint": "/own"}, 403, {"error": "Permission denied", "reason": "agent_revoked"}),
-        ({"endpoint": "/redirect"}, 502, {"code": "upstream_redirect"}),
-        ({"platform": "broken", "scope": "broken:read"}, 502, {"error": "Upstream request failed"}),
-        ({"connection": "Stale"}, 502, {"code": "reauth_failed"}),
-        ({"scope": "chat:delete"}, 403, {"error": "Permission denied", "reason": "scope_not_granted"}),
-        ({"platform": "nobody-has-it"}, 403, {"error": "Permission denied", "reason": "scope_not_granted"}),
-        ({"method": "DELETE"}, 403, {"error": "Permission denied", "reason": "endpoint_scope_mismatch"}),
-    ],
-    ids=lambda part: next(iter(part.values())) if isinstance(part, dict) else None,
-)
-def test_what_goes_wrong_with_a_direct_call_is_told_apart(
-    site: Site, clients: dict[str, Remote], kind: str, change: dict[str, str], status: int, said: dict[str, object]
-) -> None:
-    arguments = READ | {"endpoint": "/api/messages"} | change
-    if label := arguments.pop("connection", ""):
-        arguments["connection_id"] = site.connections[label]
-    before = len(site.platform.requests)
-    outcome = call(clients[kind], kind, **arguments).outcome
-    if kind == "mcp":
-        text = error(outcome).removeprefix(f"Proxy error {status}: ").partition("  You can call request_platform")[0]
-    else:
-        assert outcome["raised"] == ("AccessDeniedError" if status == 403 else "ProxyError")
-        assert outcome["status"] == status
-        text = outcome["body"]
-    body = json.loads(text)
-    assert said.items() <= body.items()
-    from_platform = status not in {502} and "correlation_id" not in body
-    assert body.get("_agentvalet", {}).get("upstream", False) is from_platform
-    assert len(site.platform.requests) - before <= 1
 
 
 def test_the_mcp_server_tells_its_host_how_the_wait_goes(table: Table) -> None:

@@ -2,37 +2,60 @@
 
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
+from tests.interop.commands import Command
 from tests.interop.desk import Desk
 from tests.interop.machine import Machine, let_in
 from tests.interop.owner import Owner
-from tests.interop.site import REGISTER
+from tests.interop.site import REGISTER, Site
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
 
 ALLOWED = [{"platform": "acme-chat", "scope": "chat:read", "require_approval": False}]
 
 
-def installed(machine: Machine, agent: str, owner: Owner) -> None:
-    """`install itok_…` for this agent."""
-    token = owner.do("install_token", agent=agent)
-    command = machine.register("install", token, AGENTVALET_API_URL=machine.site.url)
-    assert command.finish() == 0, command.printed
+@dataclass
+class Applicant:
+    """A machine on which somebody asked to be let in, and what the owner said."""
+
+    machine: Machine
+    asking: Command
+    agent_id: str = ""
+    leaving: Command | None = None
+
+    def has_its_key(self) -> Machine:
+        assert self.asking.finish() == 0, self.asking.printed
+        said = json.loads(self.asking.printed.splitlines()[-1])
+        key = self.machine.kept / "agent.key"
+        assert said == {"status": "approved", "agentId": self.agent_id, "keyPath": str(key)}
+        assert key.stat().st_mode & 0o777 == 0o600
+        return self.machine
 
 
-def newcomer(machine: Machine, owner: Owner, name: str) -> str:
-    """A fresh agent that this machine holds the key of, by the default flow; its id."""
-    command = machine.register(
-        *("--api-url", machine.site.url, "--owner", machine.site.owner_id, "--name", name, "--json"),
-        *("--scope", "acme-chat:chat:read"),
-    )
-    agent = owner.once_asked("admit", name=name, grants=ALLOWED)
-    assert command.finish() == 0, command.printed
-    said = json.loads(command.printed.splitlines()[-1])
-    assert said == {"status": "approved", "agentId": agent, "keyPath": str(machine.kept / "agent.key")}
-    return agent
+@pytest.fixture(scope="module")
+def applicants(site: Site, owner: Owner) -> Iterator[dict[str, Applicant]]:
+    """The default flow and `uninstall`, everybody at once: the command line looks every five seconds only."""
+    found = {}
+    for name in ("welcome", "unwelcome", "leaving", "staying"):
+        machine = Machine(site, name)
+        asked = ["--api-url", site.url, "--owner", site.owner_id, "--name", name, "--json"]
+        found[name] = Applicant(machine, machine.register(*asked, "--scope", "acme-chat:chat:read"))
+    for name, applicant in found.items():
+        if name == "unwelcome":
+            owner.once_asked("turn_away", name=name)
+        else:
+            applicant.agent_id = owner.once_asked("admit", name=name, grants=ALLOWED)
+    for name in ("leaving", "staying"):
+        found[name].leaving = found[name].has_its_key().register("uninstall")
+    for name in ("leaving", "staying"):
+        owner.once_asked("let_go", agent=found[name].agent_id, yes=name == "leaving")
+    yield found
+    for applicant in found.values():
+        applicant.machine.stop()
 
 
 def test_a_code_is_all_the_python_client_needs(machine: Machine) -> None:
@@ -47,31 +70,30 @@ def test_a_code_is_all_the_python_client_needs(machine: Machine) -> None:
     assert machine.reads()
 
 
-def test_the_node_command_registers_waits_and_takes_its_key(machine: Machine, owner: Owner) -> None:
-    newcomer(machine, owner, "node newcomer")
-    assert (machine.kept / "agent.key").stat().st_mode & 0o777 == 0o600
+def test_the_node_command_registers_waits_and_takes_its_key(applicants: dict[str, Applicant]) -> None:
+    machine = applicants["welcome"].has_its_key()
     assert "chat:read" in (machine.project / ".claude/agentvalet-permissions.md").read_text()
     assert machine.reads()
 
 
-def test_the_node_command_hears_that_it_was_turned_away(machine: Machine, owner: Owner) -> None:
-    command = machine.register(
-        *("--api-url", machine.site.url, "--owner", machine.site.owner_id, "--name", "unwelcome", "--json")
-    )
-    owner.once_asked("turn_away", name="unwelcome")
+def test_the_node_command_hears_that_it_was_turned_away(applicants: dict[str, Applicant]) -> None:
+    command = applicants["unwelcome"].asking
     assert command.finish() == 1
     assert json.loads(command.printed) == {"status": "rejected"}
-    assert not (machine.kept / "agent.key").exists()
+    assert not (applicants["unwelcome"].machine.kept / "agent.key").exists()
 
 
 def test_an_install_token_binds_a_key_and_the_file_of_permissions_can_be_refreshed(
     machine: Machine, owner: Owner
 ) -> None:
     agent = machine.site.ids["docs"]
-    installed(machine, agent, owner)
+    token = owner.do("install_token", agent=agent)
+    install = machine.register("install", token, AGENTVALET_API_URL=machine.site.url)
+    assert install.finish() == 0, install.printed
     config = json.loads((machine.kept / "config.json").read_text())
     assert (config["agentId"], config["apiUrl"]) == (agent, machine.site.url)
     assert machine.reads()
+    assert machine.site.request("GET", "/v1/agent/permissions", agent="docs").status == 200, "the earlier key, for now"
     refresh = machine.register("refresh")
     assert refresh.finish() == 0, refresh.printed
     assert "(2 platforms)" in refresh.printed
@@ -118,19 +140,21 @@ def test_the_command_line_may_do_nothing_before_somebody_signs_in(machine: Machi
         assert reply.status == 401
 
 
-@pytest.mark.parametrize("yes", [True, False])
-def test_uninstalling_waits_for_the_owner(machine: Machine, owner: Owner, yes: bool) -> None:
-    agent = newcomer(machine, owner, f"leaving {yes}")
-    command = machine.register("uninstall")
-    command.until("Revocation request submitted")
-    owner.once_asked("let_go", agent=agent, yes=yes)
-    command.until("Approved — cleaning local files" if yes else "Owner rejected the uninstall request")
-    if yes:
-        command.until("Agent revoked")  # the process stays until its own timer ends: a flaw of the client
-        assert not machine.kept.exists()
-    else:
-        assert command.finish() == 1
-        assert machine.reads()
+def test_an_agent_that_may_leave_is_revoked_and_forgotten(site: Site, applicants: dict[str, Applicant]) -> None:
+    applicant = applicants["leaving"]
+    assert applicant.leaving is not None
+    applicant.leaving.until("Approved — cleaning local files")
+    applicant.leaving.until("Agent revoked")  # the process stays until its own timer ends: a flaw of the client
+    assert not applicant.machine.kept.exists()
+    assert ("revoked",) in site.valet.rows(f"SELECT status FROM agents_agent WHERE id = '{applicant.agent_id}'")
+
+
+def test_an_agent_that_has_to_stay_goes_on_working(applicants: dict[str, Applicant]) -> None:
+    applicant = applicants["staying"]
+    assert applicant.leaving is not None
+    applicant.leaving.until("Owner rejected the uninstall request")
+    assert applicant.leaving.finish() == 1
+    assert applicant.machine.reads()
 
 
 def test_claiming_with_the_node_command_asks_a_host_that_it_has_built_in(machine: Machine) -> None:
