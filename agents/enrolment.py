@@ -103,9 +103,8 @@ def bind(*, kind: InviteKind, secret: str, pem: str, request_id: UUID, now: date
 
     Raises:
         InviteGone: the secret is unknown, used or too old, of another kind, or its agent may not act.
-        KeyRefused: see `agents.keys.read_public_key`.
+        KeyRefused: see `agents.keys.read_public_key`; the invite stays as it is.
     """
-    read_public_key(pem)  # a key that is refused leaves the invite as it is
     invites = Invite.objects.filter(secret_hash=hash_of(secret), kind=kind)
     with transaction.atomic(durable=True):
         agent_id = invites.values_list("agent_id", flat=True).first()

@@ -92,6 +92,20 @@ def raw_payload(text: str) -> Callable[[Side], str]:
     return lambda side: signed(side, {"alg": "RS256"}, text)
 
 
+def with_raw(name: str, value: str) -> Callable[[Side], str]:
+    """One claim as this JSON text, the others as they should be."""
+
+    def make(side: Side) -> str:
+        body = json.dumps({key: said for key, said in claims(side).items() if key != name})
+        return signed(side, {"alg": "RS256"}, f'{body[:-1]},"{name}":{value}}}')
+
+    return make
+
+
+def raw_header(text: str) -> Callable[[Side], str]:
+    return lambda side: signed(side, f'{{"alg":"RS256",{text}}}', claims(side))
+
+
 def twice(side: Side) -> str:
     text = json.dumps(claims(side))
     return signed(side, {"alg": "RS256"}, f'{text[:-1]}, "agent_id": "{side.agent.pk}"}}')
@@ -106,6 +120,10 @@ def uncanonical(side: Side) -> str:
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     token = assertion(side.agent)
     return token[:-1] + alphabet[alphabet.index(token[-1]) + 1]
+
+
+HUGE = "1" * 5000  # more digits than Python turns into an integer
+DEEP = "[" * 2700 + "]" * 2700  # as deep as fits into a token
 
 
 HOSTILE: dict[str, Callable[[Side], str]] = {
@@ -156,6 +174,17 @@ HOSTILE: dict[str, Callable[[Side], str]] = {
     "exp negative": with_claims(exp=-1),
     "exp before iat": at(iat=20, exp=10),
     "iat in the future": at(iat=200, exp=260),
+    "exp of 5,000 digits": with_raw("exp", HUGE),
+    "exp of minus 5,000 digits": with_raw("exp", f"-{HUGE}"),
+    "iat of 5,000 digits": with_raw("iat", HUGE),
+    "an unknown claim of 5,000 digits": with_raw("nonce", HUGE),
+    "5,000 digits far inside a claim": with_raw("nonce", f'{{"a":[{HUGE}]}}'),
+    "an unknown claim as deep as fits": with_raw("nonce", DEEP),
+    "payload as deep as fits": raw_payload(DEEP),
+    "a header of 5,000 digits": raw_header(f'"kid":{HUGE}'),
+    "alg of 5,000 digits": lambda side: signed(side, f'{{"alg":{HUGE}}}', claims(side)),
+    "a header as deep as fits": raw_header(f'"kid":{DEEP}'),
+    "exp of 400 digits and an exponent": with_raw("exp", "1e400"),
     "NaN": raw_payload('{"agent_id":"a","owner_id":"b","iat":NaN,"exp":NaN}'),
 }
 

@@ -26,7 +26,7 @@ from tests.world import CountingPlatform, Side, make_side, public_key
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
 pytestmark = pytest.mark.django_db(transaction=True)
-rounds = pytest.mark.parametrize("_round", range(ROUNDS))
+rounds = pytest.mark.parametrize("turn", range(ROUNDS))
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def kinds(outcomes: Any) -> list[str]:
 
 @rounds
 @pytest.mark.parametrize("kind", list(InviteKind))
-def test_a_secret_binds_one_key(acme: Side, kind: InviteKind, _round: int) -> None:
+def test_a_secret_binds_one_key(acme: Side, kind: InviteKind, turn: int) -> None:
     with transaction.atomic():
         secret = invite(agent=acme.agent, kind=kind, now=timezone.now())
 
@@ -53,7 +53,7 @@ def test_a_secret_binds_one_key(acme: Side, kind: InviteKind, _round: int) -> No
 
 
 @rounds
-def test_no_child_outlives_a_revocation_that_came_at_the_same_moment(acme: Side, _round: int) -> None:
+def test_no_child_outlives_a_revocation_that_came_at_the_same_moment(acme: Side, turn: int) -> None:
     outcomes = list(
         together(
             lambda: make_child(acme, name="a"),
@@ -66,7 +66,7 @@ def test_no_child_outlives_a_revocation_that_came_at_the_same_moment(acme: Side,
 
 
 @rounds
-def test_parent_and_child_change_at_the_same_moment_without_a_deadlock(acme: Side, _round: int) -> None:
+def test_parent_and_child_change_at_the_same_moment_without_a_deadlock(acme: Side, turn: int) -> None:
     child = make_child(acme)
     outcomes = together(
         lambda: lifecycle.suspend(agent_id=child.pk, **by(acme.admin)),
@@ -78,7 +78,7 @@ def test_parent_and_child_change_at_the_same_moment_without_a_deadlock(acme: Sid
 
 
 @rounds
-def test_a_code_opens_one_session(acme: Side, _round: int) -> None:
+def test_a_code_opens_one_session(acme: Side, turn: int) -> None:
     state = uuid4()
     code = cli.confirm_login(member=acme.admin, state=state, now=timezone.now())
 
@@ -90,7 +90,7 @@ def test_a_code_opens_one_session(acme: Side, _round: int) -> None:
 
 
 @rounds
-def test_a_name_goes_to_one_of_two_at_the_same_moment(acme: Side, _round: int) -> None:
+def test_a_name_goes_to_one_of_two_at_the_same_moment(acme: Side, turn: int) -> None:
     def register() -> str:
         made = cli.register_agent(
             member=acme.admin, name="laptop", kind="", description="", request_id=uuid4(), now=timezone.now()
@@ -101,7 +101,7 @@ def test_a_name_goes_to_one_of_two_at_the_same_moment(acme: Side, _round: int) -
 
 
 @rounds
-def test_an_uninstall_is_decided_once(acme: Side, _round: int) -> None:
+def test_an_uninstall_is_decided_once(acme: Side, turn: int) -> None:
     caller = Caller(
         agent_id=acme.agent.pk, agent_name="Acme bot", owner_id=acme.owner.pk, status="active", session_id=""
     )

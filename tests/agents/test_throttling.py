@@ -20,7 +20,7 @@ def passes(limit: int, at: float = 0, key: str = "k", per_seconds: int = 60) -> 
     return True
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 7, 60, 600])
+@pytest.mark.parametrize("limit", [1, 2, 9, 13, 60, 70, 600])
 def test_the_whole_limit_may_come_at_once_and_no_more(limit: int) -> None:
     assert [passes(limit) for _ in range(limit + 2)] == [True] * limit + [False, False]
 
