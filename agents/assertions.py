@@ -74,7 +74,9 @@ def _segment(text: str) -> bytes:
 def _json_object(data: bytes) -> dict[str, object]:
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_twice)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except InvalidAssertion:
+        raise
+    except (ValueError, RecursionError) as error:  # ValueError: also for an integer of more digits than Python reads
         raise InvalidAssertion("not_json") from error
     if not isinstance(value, dict):
         raise InvalidAssertion("not_an_object")
