@@ -1,6 +1,5 @@
 """How the agent API reads JSON and answers errors: one parser, one envelope."""
 
-import json
 from collections.abc import Mapping
 from typing import IO, Any
 
@@ -12,68 +11,8 @@ from rest_framework.views import exception_handler as drf_exception_handler
 
 from agents.errors import ApiError
 from agents.http import stamped
+from agents.strict_json import JSONRefused, read_json
 from agentvalet.errors import envelope
-
-MAX_DEPTH = 100
-
-
-class _Refused(ValueError):
-    """Says in one sentence why a body is not taken."""
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise _Refused("An object in the body has the same key twice.")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise _Refused(f"{name} is not a JSON value.")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise _Refused("A number in the body is too large.")
-    return value
-
-
-def read_json(body: bytes) -> Any:
-    """The value of a JSON text (RFC 8259) with one meaning only: no key twice, no NaN, no lone surrogate, ≤ 100 deep.
-
-    Raises:
-        ValueError: one sentence that says what is wrong.
-    """
-    try:
-        text = body.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_no_twice, parse_constant=_no_constant, parse_float=_finite)
-        if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except _Refused:
-        raise
-    except UnicodeEncodeError as error:
-        raise _Refused("The body contains half of a surrogate pair.") from error
-    except UnicodeDecodeError as error:
-        raise _Refused("The body is not UTF-8.") from error
-    except RecursionError as error:
-        raise _Refused(f"The body nests more than {MAX_DEPTH} levels deep.") from error
-    except ValueError as error:
-        raise _Refused(f"The body is not valid JSON: {error}") from error
-    if _depth(value) > MAX_DEPTH:
-        raise _Refused(f"The body nests more than {MAX_DEPTH} levels deep.")
-    return value
-
-
-def _depth(value: Any) -> int:
-    deepest, rest = 0, [(value, 1)]
-    while rest:
-        item, level = rest.pop()
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        if isinstance(item, dict | list):
-            deepest = max(deepest, level)
-        rest.extend((child, level + 1) for child in children)
-    return deepest
 
 
 class StrictJSONParser(BaseParser):
@@ -89,7 +28,7 @@ class StrictJSONParser(BaseParser):
             raise ApiError(413, f"The body is larger than {settings.MAX_REQUEST_BYTES} bytes.", code="body_too_large")
         try:
             return read_json(body)
-        except ValueError as error:
+        except JSONRefused as error:
             raise ApiError(400, str(error), code="invalid_json") from error
 
 

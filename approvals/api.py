@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -108,7 +108,7 @@ def _read(request: Request, reading: Callable[[], _T]) -> _T:
     """What an active agent sent; that it was no request is on record."""
     try:
         return reading()
-    except (ApiError, ValidationError):
+    except APIException:
         stamp = stamped(request)
         record_refusal(caller_of(request), request_id=stamp.request_id, reason="invalid_request", now=stamp.now)
         raise
@@ -125,9 +125,7 @@ class ApprovalView(APIView):
         approval = ApprovalRequest.objects.for_agent(caller.agent_id).filter(pk=approval_id).defer("form").first()
         if approval is None:
             raise ApiError(404, "There is no such approval of this agent.", code="not_found")
-        status = approval.decision
-        if status == Decision.PENDING and stamped(request).now >= approval.expires_at:
-            status = Decision.EXPIRED  # the sweep writes it down within seconds
+        status = approval.decision  # a row past its time says so once that is decided, under its lock
         body: dict[str, str | None] = {
             "approval_id": str(approval.pk),
             "status": status,
@@ -136,7 +134,7 @@ class ApprovalView(APIView):
             "executed_at": approval.executed_at.isoformat() if approval.executed_at else None,
         }
         error = approval.deny_reason if status == Decision.DENIED else approval.execution_error
-        if error:
+        if error and approval.result_json is None:  # never both: clients differ in which they look at first
             body["execution_error"] = error
         text = compact(body)
         if approval.result_json is not None:

@@ -64,11 +64,22 @@ def read_form(data: bytes) -> Form:
     """
     try:
         form = Form(**json.loads(data))
-    except (ValueError, TypeError) as error:
+        canonical = write_form(form)
+    except (ValueError, TypeError, RecursionError) as error:
         raise FormError("The stored call cannot be read.") from error
-    if form.version != FORM_VERSION or write_form(form) != bytes(data):
+    if form.version != FORM_VERSION or canonical != bytes(data) or not _is_well_typed(form):
         raise FormError("The stored call is not in canonical form.")
     return form
+
+
+def _is_well_typed(form: Form) -> bool:
+    numbers = {form.version, form.credential_version}
+    texts = {value for name, value in asdict(form).items() if name not in {"version", "credential_version", "body"}}
+    return (
+        all(type(number) is int for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and (form.body is None or isinstance(form.body, str))
+    )
 
 
 def digest_of(data: bytes) -> str:
@@ -83,7 +94,7 @@ def check_row(approval: ApprovalRequest) -> Form:
         Tampered: they do not.
     """
     data = bytes(approval.form)
-    if not hmac.compare_digest(digest_of(data), approval.digest):
+    if not hmac.compare_digest(digest_of(data).encode(), approval.digest.encode()):
         raise Tampered("the digest is not that of the stored call")
     try:
         form = read_form(data)

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Self, cast
 from uuid import UUID
 
 from audit.events import JSON
@@ -64,22 +65,32 @@ def meta(
 
 def success(body: bytes, meta: Mapping[str, JSON]) -> str:
     """`{"data": <platform's body>, "_meta": {…}}`"""
-    return f'{{"data":{json_text(body)},"_meta":{compact(meta)}}}'
+    return _enveloped(json_text(body), meta)
 
 
-def outcome(response: PlatformResponse, meta: Mapping[str, JSON]) -> str:
-    """What `result_json` holds: `{"status": …, "data": …}`. A success carries the envelope of a direct call.
+def _enveloped(data: str, meta: Mapping[str, JSON]) -> str:
+    return f'{{"data":{data},"_meta":{compact(meta)}}}'
 
-    A platform's error is its own body; it gains the key `_agentvalet` only to disclose the connection.
-    """
-    if 200 <= response.status < 300:
-        data = success(response.body, meta)
-    elif "connection" in meta:
-        body, _ = upstream_error(response, {"connection": meta["connection"]})
-        data = json_text(body)
-    else:
-        data = json_text(response.body)
-    return f'{{"status":{response.status},"data":{data}}}'
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A platform's answer, read: parsing megabytes is done before any lock is taken."""
+
+    status: int
+    data: str
+
+    @classmethod
+    def of(cls, response: PlatformResponse, disclosure: Disclosure | None) -> Self:
+        """A platform's error is its own body; it gains the key `_agentvalet` only to disclose the connection."""
+        body = response.body
+        if not 200 <= response.status < 300 and disclosure is not None:
+            body, _ = upstream_error(response, {"connection": cast(JSON, disclosure)})
+        return cls(response.status, json_text(body))
+
+    def outcome(self, meta: Mapping[str, JSON]) -> str:
+        """What `result_json` holds: `{"status": …, "data": …}`. A success carries the envelope of a direct call."""
+        data = _enveloped(self.data, meta) if 200 <= self.status < 300 else self.data
+        return f'{{"status":{self.status},"data":{data}}}'
 
 
 def upstream_error(response: PlatformResponse, note: Mapping[str, JSON]) -> tuple[bytes, str]:

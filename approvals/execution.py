@@ -2,15 +2,20 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from approvals import runs
 from approvals.binding import Tampered
+from approvals.envelope import Answer
 from approvals.rights import RightLost
+from approvals.runs import Claim
 from approvals.sending import CannotSend, send
 from platforms.client import PlatformUnreachable
 from platforms.usage import note_use
@@ -18,11 +23,12 @@ from platforms.usage import note_use
 logger = logging.getLogger(__name__)
 
 MAYBE_SENT = "outcome unknown: {error} The call may have reached the platform and will not be sent again; check there."
+_RETRY_EVERY = 0.5  # seconds between tries to write an outcome down
 
 
 def execute(*, approval_id: UUID, now: datetime) -> None:
     """Run an approved call, once: claim, send, record. Does nothing for a row that is not to be run."""
-    deadline = time.monotonic() + runs.lease().total_seconds() - settings.APPROVED_TIMEOUT
+    deadline = time.monotonic() + runs.LEASE_MARGIN
     try:
         claim = runs.claim(approval_id=approval_id, now=now)
     except runs.NotRunnable:
@@ -30,32 +36,54 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
     except (Tampered, RightLost) as refusal:
         logger.warning("approval %s was not sent: %s", approval_id, refusal)
         return
-    if time.monotonic() > deadline:  # this process was stopped for so long that the row may count as lost by now
-        runs.fail(
-            approval_id=approval_id,
-            error="The worker was held up. Nothing was sent.",
-            reason="late",
-            now=timezone.now(),
-        )
-        return
+    _until_written(_outcome_of(claim, held_up=time.monotonic() > deadline))
+
+
+def _outcome_of(claim: Claim, *, held_up: bool) -> Callable[[], None]:
+    """Make the call; what comes back writes its outcome down."""
+    approval_id = claim.approval.pk
+    if held_up:  # this process was stopped for so long that the row may count as lost by now
+        return partial(_fail, approval_id, "The worker was held up. Nothing was sent.", "late")
     try:
-        response = send(
-            claim.form,
-            claim.coverage,
-            timeout=settings.APPROVED_TIMEOUT,
-            idempotency_key=str(approval_id),
-        )
+        response = send(claim.form, claim.coverage, timeout=settings.APPROVED_TIMEOUT, idempotency_key=str(approval_id))
     except CannotSend as error:
-        runs.fail(approval_id=approval_id, error=f"{error} Nothing was sent.", reason=error.reason, now=timezone.now())
+        return partial(_fail, approval_id, f"{error} Nothing was sent.", error.reason)
     except PlatformUnreachable as error:
         if error.may_have_been_sent:
-            runs.lose(
-                approval_id=approval_id, error=MAYBE_SENT.format(error=error), reason=error.code, now=timezone.now()
-            )
+            return partial(_lose, approval_id, MAYBE_SENT.format(error=error), error.code)
+        return partial(_fail, approval_id, f"{error} Nothing was sent.", error.code)
+    answer = Answer.of(response, claim.approval.disclosure)
+
+    def finish() -> None:
+        runs.finish(approval_id=approval_id, answer=answer, now=timezone.now())
+        note_use(connection_id=claim.coverage.connection_id, upstream_status=answer.status, now=timezone.now())
+
+    return finish
+
+
+def _fail(approval_id: UUID, error: str, reason: str) -> None:
+    runs.fail(approval_id=approval_id, error=error, reason=reason, now=timezone.now())
+
+
+def _lose(approval_id: UUID, error: str, reason: str) -> None:
+    runs.lose(approval_id=approval_id, error=error, reason=reason, now=timezone.now())
+
+
+def _until_written(write: Callable[[], None]) -> None:
+    """Write the outcome down, also across a restart of the database: nobody can get it a second time.
+
+    Raises:
+        OperationalError, InterfaceError: the database stayed away for longer than the lease; the row ends as unknown.
+    """
+    deadline = time.monotonic() + runs.LEASE_MARGIN
+    while True:
+        try:
+            write()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > deadline:
+                raise
+            logger.warning("the database is away; the outcome of a call is kept until it is back")
+            connection.close()
+            time.sleep(_RETRY_EVERY)
         else:
-            runs.fail(
-                approval_id=approval_id, error=f"{error} Nothing was sent.", reason=error.code, now=timezone.now()
-            )
-    else:
-        runs.finish(approval_id=approval_id, response=response, now=timezone.now())
-        note_use(connection_id=claim.coverage.connection_id, upstream_status=response.status, now=timezone.now())
+            return

@@ -102,9 +102,8 @@ class ApprovalRequest(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(executed_at__isnull=True, result_json__isnull=True, execution_error__isnull=True)
-                | Q(executed_at__isnull=False, result_json__isnull=False, execution_error__isnull=True)
-                | Q(executed_at__isnull=False, result_json__isnull=True, execution_error__isnull=False),
-                name="approval_one_outcome",
+                | (Q(executed_at__isnull=False) & (Q(result_json__isnull=False) | Q(execution_error__isnull=False))),
+                name="approval_outcome_has_time",
             ),
             models.CheckConstraint(
                 condition=Q(result_json__isnull=True) | Q(execution_started_at__isnull=False),
@@ -130,6 +129,9 @@ class ApprovalRequest(models.Model):
             models.Index(fields=["agent", "-decided_at"], name="approval_agent_decided"),
             models.Index(fields=["owner", "queue_version"], name="approval_changes"),
             models.Index(fields=["request_id"], name="approval_request_id"),
+            models.Index(
+                fields=["agent", "digest"], condition=Q(execution_started_at__isnull=False), name="approval_made_before"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -6,7 +6,7 @@ from agents.models import Agent, AgentStatus, Member
 from approvals.binding import Form
 from approvals.models import ApprovalRequest
 from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
-from platforms.endpoints import parse_endpoint
+from platforms.endpoints import EndpointRefused, parse_endpoint
 
 # How long after the decision a call may still begin. What could not run by then is reported, not run late.
 START_WITHIN = timedelta(hours=1)
@@ -51,6 +51,8 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
         )
     except NotCovered as error:
         raise RightLost(error.reason, str(error)) from error
+    except EndpointRefused as error:
+        raise RightLost("endpoint_refused", str(error)) from error
     except NotConnected as error:
         raise RightLost("no_credential", "The connection is gone.") from error
     if coverage.credential_version != form.credential_version:

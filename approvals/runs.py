@@ -1,20 +1,23 @@
 """From approved to done: the claim that commits the intent to send, and the one outcome. No network in here."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from approvals.binding import Form, Tampered, check_row, check_seal
-from approvals.envelope import meta, outcome
+from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import RightLost, current_coverage
-from approvals.rows import SYSTEM, locked, next_version, record_change, save_changes
+from approvals.rows import SYSTEM, going_on, locked, next_version, record_change, save_changes
 from audit.events import Event, Result
-from platforms.client import PlatformResponse
+from audit.models import AuditEvent
 from platforms.coverage import Coverage
+
+logger = logging.getLogger(__name__)
 
 LEASE_MARGIN = 15  # seconds on top of the longest call: for the commit of its outcome
 OUTCOME_UNKNOWN = (
@@ -62,6 +65,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
         try:
             form = check_row(approval)
             check_seal(approval)
+            _check_never_begun(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
         except Tampered as error:
             refusal = error
@@ -69,6 +73,12 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
         except RightLost as error:
             refusal = error
             _fail(approval, f"{error} Nothing was sent.", now=now, reason=error.reason)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("approval %s could not be checked", approval_id)
+            refusal = RightLost("unexpected", "The call could not be checked.")
+            _fail(approval, f"{refusal} Nothing was sent.", now=now, reason=refusal.reason)
         else:
             approval.execution_started_at = now
             save_changes(approval, "execution_started_at")
@@ -85,8 +95,19 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
     return Claim(approval=approval, form=form, coverage=coverage)
 
 
-def finish(*, approval_id: UUID, response: PlatformResponse, now: datetime) -> None:
-    """Record the platform's answer.
+def _check_never_begun(approval: ApprovalRequest) -> None:
+    """The row says that nobody has begun; the audit log, which nobody can take a line out of, has to say so too.
+
+    Raises:
+        Tampered: somebody has set the row back.
+    """
+    events = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
+    if events.filter(event=Event.APPROVAL_SENDING).exists():
+        raise Tampered("the audit log says that this call was begun before")
+
+
+def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:
+    """Record the platform's answer. A 5xx is an `execution_error` too, for people; the agent gets the answer itself.
 
     A row that counts as unknown by now keeps that outcome, which its agent may have read; the answer that came too
     late is in the audit log.
@@ -98,25 +119,27 @@ def finish(*, approval_id: UUID, response: PlatformResponse, now: datetime) -> N
         audit_id = record_change(
             approval,
             Event.APPROVAL_EXECUTED,
-            Result.ALLOWED if response.status < 400 else Result.ERROR,
+            Result.ALLOWED if answer.status < 400 else Result.ERROR,
             actor=SYSTEM,
             now=now,
-            metadata={"response_status": response.status, "late": late},
+            metadata={"response_status": answer.status, "late": late},
         )
         if late:
             return
         answer_meta = meta(
             audit_id=audit_id,
             correlation_id=approval.request_id,
-            upstream_status=response.status,
+            upstream_status=answer.status,
             now=now,
             disclosure=approval.disclosure,
         )
         approval.executed_at = now
-        approval.result_status = response.status
-        approval.result_json = outcome(response, answer_meta)
+        approval.result_status = answer.status
+        approval.result_json = answer.outcome(answer_meta)
+        if answer.status >= 500:
+            approval.execution_error = f"The platform answered {answer.status}."
         approval.queue_version = version
-        approval.save(update_fields=["executed_at", "result_status", "result_json", "queue_version"])
+        approval.save(update_fields=["executed_at", "result_status", "result_json", "execution_error", "queue_version"])
 
 
 def fail(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
@@ -145,10 +168,12 @@ def lose(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
 def give_up_lost(*, now: datetime, limit: int = 500) -> int:
     """End what was begun and never came back: its worker died. Returns how many rows."""
     begun = ApprovalRequest.objects.in_flight().filter(execution_started_at__lte=now - lease())
-    lost = list(begun.values_list("pk", flat=True)[:limit])
-    for pk in lost:
-        lose(approval_id=pk, error=OUTCOME_UNKNOWN, reason="worker_lost", now=now)
-    return len(lost)
+    given_up = 0
+    for pk in begun.values_list("pk", flat=True)[:limit]:
+        with going_on(logger, f"giving up approval {pk}"):
+            lose(approval_id=pk, error=OUTCOME_UNKNOWN, reason="worker_lost", now=now)
+            given_up += 1
+    return given_up
 
 
 def _fail(

@@ -1,6 +1,5 @@
 """The agent API's inputs and outputs, as wire-contract shapes."""
 
-import json
 from typing import Any, TypeVar
 
 from rest_framework import serializers
@@ -31,9 +30,9 @@ class CallInput(serializers.Serializer[_T]):
         return super().to_internal_value(data)
 
 
-def _json_body(values: dict[str, Any], name: str) -> str | None:
-    """The key order is the agent's: it is what the platform sees and the approver reads. Absent is not null."""
-    return json.dumps(values[name], ensure_ascii=False, separators=(",", ":")) if name in values else None
+def _json_body(data: Any, name: str) -> str | None:
+    """The text to send: key order and numbers are the agent's, as the approver reads them. Absent is not null."""
+    return data.source_of(name) if name in data else None
 
 
 class ActionInput(CallInput[Action]):
@@ -64,7 +63,7 @@ class ActionInput(CallInput[Action]):
             scope=values["scope"],
             method=values["method"],
             endpoint=values["endpoint"],
-            body=_json_body(values, "data"),
+            body=_json_body(data, "data"),
             connection_id=values.get("connection_id"),
             reason=values.get("reason") or "",
         )
@@ -89,7 +88,7 @@ class ObservationInput(CallInput[Observation]):
             scope=values.get("action") or "",
             method=values["method"],
             endpoint=values["endpoint"],
-            body=_json_body(values, "body"),
+            body=_json_body(data, "body"),
             credential=credential,
         )
 

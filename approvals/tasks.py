@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from approvals import runs, transitions
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
+from approvals.rows import going_on
 
 logger = logging.getLogger(__name__)
 
@@ -29,11 +30,14 @@ def execute_approved(*, approval_id: str, **_: Any) -> None:
 def sweep(**_: Any) -> None:
     """Collect what time or a crash left behind: expire, give up the lost, wake workers for the forgotten."""
     now = timezone.now()
-    transitions.expire_due(now=now)
-    runs.give_up_lost(now=now)
-    forgotten = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START).order_by("decided_at")
-    for approval_id in forgotten.values_list("pk", flat=True)[:500]:
-        wake_worker(approval_id)
+    with going_on(logger, "expiring"):
+        transitions.expire_due(now=now)
+    with going_on(logger, "giving up"):
+        runs.give_up_lost(now=now)
+    with going_on(logger, "waking workers"):
+        forgotten = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START)
+        for approval_id in forgotten.order_by("decided_at").values_list("pk", flat=True)[:500]:
+            wake_worker(approval_id)
 
 
 def wake_worker(approval_id: UUID) -> None:

@@ -1,5 +1,6 @@
 """From asked to decided. Every change has one shape: lock, check, change, audit; one transaction, no network."""
 
+import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,10 +11,12 @@ from agents.authentication import Caller
 from agents.models import Member
 from approvals.binding import Form, Tampered, check_row, digest_of, seal_of, write_form
 from approvals.models import ApprovalRequest, Decision
-from approvals.rows import SYSTEM, locked, next_version, record_change, save_changes
+from approvals.rows import SYSTEM, going_on, locked, next_version, record_change, save_changes
 from audit.events import Actor, Event, Result
 from notifications.inbox import notify, withdraw
 from platforms.coverage import Coverage
+
+logger = logging.getLogger(__name__)
 
 
 class AlreadyDecided(Exception):
@@ -210,7 +213,7 @@ def expire_due(*, now: datetime, limit: int = 500) -> int:
     due = ApprovalRequest.objects.filter(decision=Decision.PENDING, expires_at__lte=now)
     expired = 0
     for pk in due.order_by("expires_at").values_list("pk", flat=True)[:limit]:
-        with transaction.atomic(durable=True):
+        with going_on(logger, f"expiring approval {pk}"), transaction.atomic(durable=True):
             approval = locked(pk)
             if approval.decision == Decision.PENDING:
                 _expire(approval, now=now)

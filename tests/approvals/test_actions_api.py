@@ -11,6 +11,7 @@ from pytest_django.fixtures import Settings
 
 from agents.enrolment import invite
 from agents.models import Agent, AgentStatus
+from approvals.binding import read_form
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent
 from platforms.models import Connection, ConnectionStatus, Platform
@@ -129,6 +130,14 @@ def test_a_scope_that_asks_waits_and_sends_nothing(client: Client, acme: Side, p
     assert events(acme) == [("approval.requested", "")]
 
 
+def test_numbers_stay_as_the_agent_wrote_them_and_strings_are_spelled_plainly(client: Client, acme: Side) -> None:
+    raw = json.dumps({key: value for key, value in WRITE.items() if key != "data"})
+    data = '{ "amount" : 1.50, "rate":0.12345678901234567890, "e": 1E2,\n"t": "\\u0064elete \\"x\\" \\n ä" }'
+    approval = ApprovalRequest.objects.get(pk=post(client, acme, f'{raw[:-1]}, "data": {data}}}').json()["approval_id"])
+    body = read_form(bytes(approval.form)).body
+    assert body == '{"amount":1.50,"rate":0.12345678901234567890,"e":1E2,"t":"delete \\"x\\" \\n ä"}'
+
+
 def test_a_connection_that_asks_makes_every_call_wait(client: Client, acme: Side) -> None:
     Connection.objects.update(require_approval=True)
     assert post(client, acme, READ).status_code == 202
@@ -215,6 +224,12 @@ def test_a_body_that_is_no_request_is_refused_in_one_sentence(
     assert response.status_code == status
     assert response.json()["error"].endswith((".", "object", ")")) or response.json()["error"]
     assert "Traceback" not in response.content.decode()
+    assert events(acme) == [("action.denied", "invalid_request")]
+
+
+def test_a_body_of_another_kind_is_refused_and_on_record(client: Client, acme: Side) -> None:
+    response = client.post("/v1/actions", "a=b", content_type="text/plain", headers=bearer(acme.agent))
+    assert response.status_code == 415
     assert events(acme) == [("action.denied", "invalid_request")]
 
 

@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
+from approvals.tasks import sweep
 from tests.approvals.test_decisions import approve, deny
 from tests.world import Side, bearer, submit
 
@@ -60,6 +61,14 @@ def test_executed_with_an_error_of_the_platform(client: Client, acme: Side) -> N
     assert "execution_error" not in body
 
 
+def test_executed_with_a_breakdown_of_the_platform(client: Client, acme: Side) -> None:
+    approval = approve(acme, submit(acme, endpoint="/status/503"))
+    execute(approval_id=approval.pk, now=timezone.now())
+    body = poll(client, acme, approval)
+    assert body["result"]["status"] == 503
+    assert "execution_error" not in body
+
+
 def test_could_not_execute(client: Client, acme: Side) -> None:
     approval = approve(acme, submit(acme))
     acme.connection.delete()
@@ -79,6 +88,9 @@ def test_denied_with_and_without_a_reason(client: Client, acme: Side) -> None:
 def test_expired_before_and_after_the_sweep(client: Client, acme: Side) -> None:
     approval = submit(acme)
     ApprovalRequest.objects.filter(pk=approval.pk).update(expires_at=timezone.now())
+    # Nobody may be told of an end that a decision under the row's lock could still turn into another.
+    assert poll(client, acme, approval)["status"] == "pending"
+    sweep()
     assert poll(client, acme, approval)["status"] == "expired"
 
 

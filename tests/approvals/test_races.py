@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,8 +72,8 @@ def test_of_two_decisions_one_wins_and_the_other_learns_who_did(acme: Side, riva
         approval = submit(acme)
         outcomes = list(
             together(
-                lambda row=approval: first(acme, row, member=acme.admin),
-                lambda row=approval: second(acme, row, member=acme.approver),
+                partial(first, acme, approval, member=acme.admin),
+                partial(second, acme, approval, member=acme.approver),
             )
         )
         (winner,) = [outcome for outcome in outcomes if isinstance(outcome, ApprovalRequest)]
@@ -88,8 +89,8 @@ def test_a_click_at_the_last_moment_wins_or_loses_against_time_and_never_both(ac
         just_before = approval.expires_at - timedelta(microseconds=1)
         list(
             together(
-                lambda row=approval, at=just_before: approve(acme, row, now=at),
-                lambda row=approval: transitions.expire_due(now=row.expires_at),
+                partial(approve, acme, approval, now=just_before),
+                partial(transitions.expire_due, now=approval.expires_at),
             )
         )
         approval.refresh_from_db()
@@ -99,7 +100,7 @@ def test_a_click_at_the_last_moment_wins_or_loses_against_time_and_never_both(ac
 def test_two_workers_with_one_message_send_once(acme: Side, platform: CountingPlatform) -> None:
     for round_ in range(ROUNDS):
         approval = approve(acme, submit(acme))
-        list(together(*[lambda row=approval: execute(approval_id=row.pk, now=timezone.now()) for _ in range(3)]))
+        list(together(*[partial(execute, approval_id=approval.pk, now=timezone.now())] * 3))
         assert len(platform.requests) == round_ + 1
         assert events(approval).count("approval.sending") == 1
 
@@ -111,7 +112,7 @@ def test_a_revocation_stops_the_call_or_comes_after_its_intent(acme: Side, platf
         approval = approve(acme, submit(acme))
         list(
             together(
-                lambda row=approval: execute(approval_id=row.pk, now=timezone.now()),
+                partial(execute, approval_id=approval.pk, now=timezone.now()),
                 lambda: Grant.objects.update(revoked_at=timezone.now()),
             )
         )
@@ -123,6 +124,6 @@ def test_a_revocation_stops_the_call_or_comes_after_its_intent(acme: Side, platf
 def test_the_same_call_at_the_same_moment_is_one_card(acme: Side) -> None:
     for round_ in range(ROUNDS):
         body = f'{{"round":{round_}}}'
-        rows = list(together(*[lambda text=body: submit(acme, body=text) for _ in range(4)]))
+        rows = list(together(*[partial(submit, acme, body=body)] * 4))
         assert len({row.pk for row in rows}) == 1
         assert ApprovalRequest.objects.count() == round_ + 1

@@ -7,16 +7,18 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from agents.models import Agent, AgentStatus, Role
 from approvals import runs
+from approvals.binding import digest_of
+from approvals.envelope import Answer
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from approvals.tasks import sweep
 from audit.models import AuditEvent
-from platforms.client import PlatformResponse
 from platforms.models import Connection, Grant, Platform, Scope
 from tests.approvals.test_decisions import approve
 from tests.world import CountingPlatform, Side, submit
@@ -64,10 +66,15 @@ def test_what_is_not_approved_never_runs(acme: Side, platform: CountingPlatform,
     assert platform.requests == []
 
 
-def test_a_platforms_error_is_a_result_and_not_an_execution_error(acme: Side) -> None:
+def test_a_platforms_breakdown_is_a_result_and_filled_in_for_people_too(acme: Side) -> None:
     done = run(approve(acme, submit(acme, endpoint="/status/503")))
     assert json.loads(done.result_json or "") == {"status": 503, "data": {"status_was": 503}}
-    assert (done.result_status, done.execution_error) == (503, None)
+    assert (done.result_status, done.execution_error) == (503, "The platform answered 503.")
+
+
+def test_a_refusal_of_the_platform_is_a_result_and_nothing_else(acme: Side) -> None:
+    done = run(approve(acme, submit(acme, endpoint="/status/404")))
+    assert (done.result_status, done.execution_error) == (404, None)
 
 
 def test_a_platform_that_is_not_there_is_said_to_have_got_nothing(acme: Side, settings: Settings) -> None:
@@ -176,6 +183,7 @@ def test_a_call_that_nobody_could_run_for_an_hour_is_not_run_late(acme: Side, pl
 EDITS: dict[str, Any] = {
     "form": lambda row: bytes(row.form).replace(b"hello", b"HELLO"),
     "digest": "1" * 64,
+    "digest that is no ASCII": ("digest", "é" * 64),
     "seal": b"\0" * 32,
     "platform": "other",
     "scope": "chat:read",
@@ -198,12 +206,38 @@ def test_a_row_edited_after_the_decision_is_refused_and_never_sent(
     acme: Side, platform: CountingPlatform, column: str
 ) -> None:
     approval = approve(acme, submit(acme))
-    value = EDITS[column](approval) if callable(EDITS[column]) else EDITS[column]
+    edit = EDITS[column]
+    column, edit = edit if isinstance(edit, tuple) else (column, edit)
+    value = edit(approval) if callable(edit) else edit
     ApprovalRequest.objects.filter(pk=approval.pk).update(**{column: value})
     done = run(approval)
     assert done.execution_error is not None
     assert done.execution_error.startswith("Refused: ")
     assert events(done)[-1] == "approval.tampered"
+    assert platform.requests == []
+
+
+def test_a_row_set_back_to_not_begun_is_not_run_again(acme: Side, platform: CountingPlatform) -> None:
+    approval = run(approve(acme, submit(acme)))
+    ApprovalRequest.objects.filter(pk=approval.pk).update(
+        execution_started_at=None, executed_at=None, result_json=None, result_status=None
+    )
+    assert "begun before" in (run(approval).execution_error or "")
+    assert len(platform.requests) == 1
+
+
+HOSTILE_BODIES = ["NaN", "5", '["x"]', "[" * 100_000]
+
+
+@pytest.mark.parametrize("body", HOSTILE_BODIES, ids=["NaN", "number", "list", "deep"])
+def test_a_form_of_another_shape_is_refused_even_with_its_own_digest(
+    acme: Side, platform: CountingPlatform, body: str
+) -> None:
+    approval = approve(acme, submit(acme))
+    form = bytes(approval.form).replace(b'"body":"{\\"text\\":\\"hello\\"}"', f'"body":{body}'.encode())
+    assert form != bytes(approval.form)
+    ApprovalRequest.objects.filter(pk=approval.pk).update(form=form, digest=digest_of(form))
+    assert (run(approval).execution_error or "").startswith("Refused: ")
     assert platform.requests == []
 
 
@@ -248,10 +282,24 @@ def test_an_answer_that_comes_too_late_is_in_the_audit_log_only(acme: Side) -> N
     approval = approve(acme, submit(acme))
     runs.claim(approval_id=approval.pk, now=timezone.now())
     runs.give_up_lost(now=timezone.now() + runs.lease())
-    runs.finish(approval_id=approval.pk, response=PlatformResponse(200, {}, b"{}"), now=timezone.now())
+    runs.finish(approval_id=approval.pk, answer=Answer(200, "{}"), now=timezone.now())
     approval.refresh_from_db()
     assert (approval.execution_error or "").startswith("outcome unknown:")
     assert AuditEvent.objects.get(event="approval.executed").metadata["late"] is True
+
+
+def test_a_row_that_cannot_be_dealt_with_does_not_hold_up_the_sweep(
+    acme: Side, stranger: Side, caplog: pytest.LogCaptureFixture
+) -> None:
+    for side in (acme, stranger):
+        ApprovalRequest.objects.filter(pk=submit(side).pk).update(expires_at=timezone.now() - timedelta(seconds=1))
+    with connection.cursor() as cursor:  # Acme's chain head claims a number that is taken: no row can be recorded
+        cursor.execute("ALTER TABLE audit_chainhead DISABLE TRIGGER USER")
+        cursor.execute("UPDATE audit_chainhead SET seq = 0 WHERE owner_id = %s", [acme.owner.pk])
+    sweep()
+    assert ApprovalRequest.objects.get(owner=acme.owner).decision == "pending"
+    assert ApprovalRequest.objects.get(owner=stranger.owner).decision == "expired"
+    assert "the next sweep tries again" in caplog.text
 
 
 def test_the_sweep_expires_and_gives_up(acme: Side) -> None:

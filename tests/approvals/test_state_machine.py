@@ -51,6 +51,7 @@ EDITS: dict[str, Any] = {
     "decided_via": "passkey",
     "connection_label": "Other",
     "form": b"{}",
+    "digest ": "é" * 64,
 }
 
 
@@ -190,12 +191,13 @@ class Product(RuleBasedStateMachine):
     @rule(pk=rows, column=st.sampled_from(sorted(EDITS)))
     def edit(self, pk: UUID, column: str) -> None:
         expected = self.expected[pk]
-        waits = expected.decision == "pending" and column in {"digest", "scope", "form"}
+        waits = expected.decision == "pending" and column.strip() in {"digest", "scope", "form"}
         if expected.edited or not (waits or (expected.decision == "approved" and not expected.begun)) or expected.done:
             return
-        if column == "digest" and ApprovalRequest.objects.filter(decision="pending", digest=EDITS[column]).exists():
+        value, column = EDITS[column], column.strip()
+        if column == "digest" and ApprovalRequest.objects.filter(decision="pending", digest=value).exists():
             return  # the database allows one pending row of a digest
-        ApprovalRequest.objects.filter(pk=pk).update(**{column: EDITS[column]})
+        ApprovalRequest.objects.filter(pk=pk).update(**{column: value})
         expected.edited = True
 
     @rule(active=st.booleans())
