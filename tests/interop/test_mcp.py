@@ -23,7 +23,7 @@ TOOLS = {
 def watched(site: Site) -> Iterator[Remote]:
     """A session whose grants were edited while it watches, as often as it may (every 10 s)."""
     remote = site.mcp_server("watched", AV_PERMISSIONS_POLL_MS="1")
-    use(remote, "list_platforms")
+    remote.order("call", name="list_platforms", arguments={}).outcome  # noqa: B018 - once it is there
     site.grants["watched"].append(grant("chat:delete", asks=True))
     site.provision()
     yield remote
