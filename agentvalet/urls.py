@@ -1,17 +1,22 @@
 """Every route, on one screen. The agent API has no trailing slashes: clients do not follow redirects."""
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import path, register_converter
 from django.views.generic import RedirectView
 
 from agents import api as agents_api
-from agents import cli_api, cli_page
+from agents import cli_api, cli_page, paths
 from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
 from notifications import api as notifications_api
+from platforms import agent_views
 from platforms import api as platforms_api
+from platforms import inbox_views as inbox
+from platforms import permission_views as permissions
 from platforms import registration_api as registrations
+
+register_converter(paths.AgentId, "agent")
 
 urlpatterns = [
     # Agents
@@ -53,6 +58,26 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/approve", views.approve, name="approve"),
     path("approvals/<uuid:approval_id>/deny", views.deny, name="deny"),
+    path("notifications", inbox.inbox, name="inbox"),
+    path("notifications/registrations/<uuid:ask_id>/approve", inbox.approve_registration, name="approve-registration"),
+    path("notifications/registrations/<uuid:ask_id>/reject", inbox.reject_registration, name="reject-registration"),
+    path("notifications/access/<uuid:ask_id>/approve", inbox.approve_access, name="approve-access"),
+    path("notifications/access/<uuid:ask_id>/deny", inbox.deny_access, name="deny-access"),
+    path("notifications/uninstalls/<uuid:ask_id>/approve", inbox.approve_uninstall, name="approve-uninstall"),
+    path("notifications/uninstalls/<uuid:ask_id>/keep", inbox.keep_agent, name="keep-agent"),
+    path("notifications/reports/<uuid:report_id>/read", inbox.read_report, name="read-report"),
+    path("agent-reports", inbox.agent_reports, name="agent-reports"),
+    path("agents", agent_views.agents, name="agents"),
+    path("agents/new", agent_views.new_agent, name="new-agent"),
+    path("agents/<agent:agent_id>", agent_views.agent, name="agent"),
+    path("agents/<agent:agent_id>/suspend", agent_views.suspend, name="suspend-agent"),
+    path("agents/<agent:agent_id>/reactivate", agent_views.reactivate, name="reactivate-agent"),
+    path("agents/<agent:agent_id>/delete", agent_views.delete, name="delete-agent"),
+    path("agents/<agent:agent_id>/install-token", agent_views.install_token, name="install-token"),
+    path("agents/<agent:agent_id>/bind-code", agent_views.bind_code, name="bind-code"),
+    path("agents/<agent:agent_id>/permissions", permissions.add, name="add-permission"),
+    path("agents/<agent:agent_id>/permissions/<int:grant_id>/approval", permissions.set_approval, name="set-approval"),
+    path("agents/<agent:agent_id>/permissions/<int:grant_id>/revoke", permissions.revoke, name="revoke-permission"),
     # Operators
     path("health", health.health, name="health"),
     path("admin/", admin.site.urls),

@@ -30,6 +30,7 @@ class Event(StrEnum):
     AGENT_REACTIVATED = "agent.reactivated"
     AGENT_DELETED = "agent.deleted"  # revoked for good; its row stays
     AGENT_REPORTED = "agent.reported"
+    AGENT_REPORT_READ = "agent.report_read"  # a person took it out of the inbox
     AGENT_UNINSTALL_REQUESTED = "agent.uninstall_requested"
     AGENT_UNINSTALL_REJECTED = "agent.uninstall_rejected"
     AGENT_UNINSTALL_EXPIRED = "agent.uninstall_expired"

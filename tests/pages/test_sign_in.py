@@ -226,6 +226,7 @@ def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
             assert str(pattern.pattern) == "admin/"  # tested with the error pages
             continue
         path = "/" + re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", str(pattern.pattern))
+        path = re.sub(r"<int:\w+>", "1", re.sub(r"<agent:\w+>", "agt_0", path))
         if path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES):
             continue
         response = Client().post(path)

@@ -1,0 +1,90 @@
+"""What the pages about agents send back to us: read, checked for shape, turned into what the domain functions take."""
+
+from uuid import UUID
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.http import QueryDict
+
+from agents.lifecycle import MAX_NAME
+from agents.models import InviteKind
+from platforms.grants import Choice, NoSuchScope
+from platforms.models import SCOPE_NAME, SLUG, Connection
+
+REASON_LENGTH = 500
+
+
+class NewAgentForm(forms.Form):
+    name = forms.CharField(max_length=MAX_NAME)
+    kind = forms.ChoiceField(choices=InviteKind.choices)
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(max_length=REASON_LENGTH, required=False)
+
+
+class DeleteForm(forms.Form):
+    """`name`: the agent's, typed by hand; its id will do for a name that nobody can type."""
+
+    name = forms.CharField(max_length=MAX_NAME)
+
+    def confirms(self, *, name: str, agent_id: str) -> bool:
+        return self.is_valid() and self.cleaned_data["name"] in {" ".join(name.split()), agent_id}
+
+    def clean_name(self) -> str:
+        return " ".join(self.cleaned_data["name"].split())
+
+
+class ToggleForm(forms.Form):
+    require_approval = forms.TypedChoiceField(choices=[("1", "on"), ("0", "off")], coerce=lambda value: value == "1")
+
+
+class AccessForm(forms.Form):
+    """`scope`: what the owner grants instead of what the agent named."""
+
+    scope = forms.CharField(max_length=128, required=False, validators=[SCOPE_NAME])
+    require_approval = forms.BooleanField(required=False)
+
+
+class PermissionForm(forms.Form):
+    """A permission for an agent: one of the owner's scopes, on any connection of its platform or on one."""
+
+    require_approval = forms.BooleanField(required=False)
+
+    def __init__(
+        self, data: QueryDict | None, *, scopes: dict[str, list[str]], connections: dict[str, list[Connection]]
+    ) -> None:
+        super().__init__(data)
+        by_scope = [(slug, [(f"{slug}:{name}", name) for name in names]) for slug, names in scopes.items()]
+        by_connection = [(slug, [(str(row.pk), row.label) for row in rows]) for slug, rows in connections.items()]
+        self.fields["scope"] = forms.ChoiceField(choices=by_scope)
+        self.fields["connection"] = forms.ChoiceField(choices=[("", ""), *by_connection], required=False)
+
+    def choice(self) -> Choice:
+        platform, _, scope = self.cleaned_data["scope"].partition(":")
+        connection = self.cleaned_data["connection"]
+        return Choice(
+            platform=platform,
+            scope=scope,
+            require_approval=self.cleaned_data["require_approval"],
+            connection_id=UUID(connection) if connection else None,
+        )
+
+
+def picked(data: QueryDict) -> list[Choice]:
+    """The boxes ticked on a registration: `grant` holds platform:scope, `ask` those of them that a person approves.
+
+    Raises:
+        NoSuchScope: a value that no box of ours has.
+    """
+    asking = set(data.getlist("ask"))
+    choices = []
+    for value in dict.fromkeys(data.getlist("grant")):
+        platform, _, scope = value.partition(":")
+        try:
+            SLUG(platform)
+            SCOPE_NAME(scope)
+        except ValidationError as error:
+            raise NoSuchScope("There is no such scope.") from error
+        choices.append(Choice(platform=platform, scope=scope, require_approval=value in asking))
+    return choices
