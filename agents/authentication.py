@@ -25,6 +25,7 @@ from agents.assertions import (
 from agents.errors import ApiError
 from agents.http import stamped
 from agents.models import AgentStatus
+from agents.throttling import first_in_a_minute
 from agents.tokens import ALGORITHM as CHILD_ALGORITHM
 from agents.tokens import verify_child
 from audit.events import JSON, Actor, Event, Result
@@ -95,7 +96,7 @@ class AssertionAuthentication(BaseAuthentication):
         except ExpiredAssertion as error:
             # The agent is known by its signature, so this is on record.
             if identity is not None:
-                record_refusal(identity.caller, request_id=stamped(request).request_id, reason=error.code, now=now)
+                record_turned_away(identity.caller, request_id=stamped(request).request_id, reason=error.code, now=now)
             raise ApiError(401, "Invalid JWT", code=error.code, headers=_CHALLENGE) from error
         except InvalidAssertion as error:
             # Anyone can name an agent: nothing is held against it, and nobody learns which check failed.
@@ -185,6 +186,16 @@ def record_refusal(
             reason=reason,
             metadata=metadata,
         )
+
+
+def record_turned_away(caller: Caller, *, request_id: UUID, reason: str, now: datetime) -> None:
+    """Put on record that an agent was turned away at the door, before it said what it wants.
+
+    No limit of calls holds such a caller back, and one token can be shown for ever: so once a minute for each agent and
+    reason, which makes an attempt and its repetition by the client one row.
+    """
+    if first_in_a_minute(key=f"turned-away:{caller.agent_id}:{reason}", now=now):
+        record_refusal(caller, request_id=request_id, reason=reason, now=now)
 
 
 def _session_id(text: str) -> str:

@@ -4,7 +4,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from agents.authentication import caller_of, record_refusal
+from agents.authentication import caller_of, record_turned_away
 from agents.errors import ApiError
 from agents.http import stamped
 from agents.models import AgentStatus
@@ -19,5 +19,5 @@ class AgentMayAct(BasePermission):
             return True
         reason = f"agent_{caller.status}"
         stamp = stamped(request)
-        record_refusal(caller, request_id=stamp.request_id, reason=reason, now=stamp.now)
+        record_turned_away(caller, request_id=stamp.request_id, reason=reason, now=stamp.now)
         raise ApiError(403, "Permission denied", reason=reason)

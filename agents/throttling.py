@@ -58,6 +58,18 @@ def check_rate(*, key: str, limit: int, per_seconds: int, now: datetime) -> None
         )
 
 
+def first_in_a_minute(*, key: str, now: datetime) -> bool:
+    """Whether this is the first of its kind for a minute: what is written for each of them must not become a load.
+
+    Like `check_rate` it reaches over the network; while Valkey is away each one is the first.
+    """
+    try:
+        check_rate(key=key, limit=1, per_seconds=60, now=now)
+    except ApiError:
+        return False
+    return True
+
+
 def check_anonymous(request: Request, endpoint: str) -> None:
     """Hold back an address that asks an endpoint without identity too often (AGENTVALET_ANONYMOUS_PER_MINUTE).
 

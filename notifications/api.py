@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.authentication import caller_of, record_refusal
+from agents.authentication import caller_of, record_turned_away
 from agents.errors import ApiError
 from agents.fields import Text
 from agents.http import stamped
@@ -114,7 +114,7 @@ class RevokeRequestView(APIView):
     def post(self, request: Request) -> Response:
         caller, stamp = caller_of(request), stamped(request)
         if caller.status == AgentStatus.REVOKED:
-            record_refusal(caller, request_id=stamp.request_id, reason="agent_revoked", now=stamp.now)
+            record_turned_away(caller, request_id=stamp.request_id, reason="agent_revoked", now=stamp.now)
             raise ApiError(409, "The agent is revoked already.", code="agent_revoked")
         AgentMayAct().has_permission(request, self)
         data = UninstallInput(data=request.data)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.authentication import caller_of, record_refusal
+from agents.authentication import caller_of, record_turned_away
 from agents.errors import ApiError
 from agents.http import stamped
 from agents.lifecycle import NameRefused, NotPossible
@@ -163,7 +163,7 @@ class ChildrenView(APIView):
             raise ApiError(503, "Child tokens cannot be signed here.", code="as_signing_unavailable") from error
         except (ChildMayNotMint, NothingLeft, NotPossible) as error:
             reason = _MINT_REASONS[type(error)]
-            record_refusal(caller, request_id=stamp.request_id, reason=reason, now=stamp.now)
+            record_turned_away(caller, request_id=stamp.request_id, reason=reason, now=stamp.now)
             raise ApiError(403, "Permission denied", reason=reason, code=reason) from error
         return Response(_child_body(child), status=201, headers={"Cache-Control": "no-store"})
 

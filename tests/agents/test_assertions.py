@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -15,8 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
-from agents.models import AgentKey
+from agents.authentication import Caller, record_turned_away
+from agents.models import Agent, AgentKey
 from audit.models import AuditEvent
 from tests.world import Side, assertion, private_key, public_key
 
@@ -240,6 +243,48 @@ def test_an_expired_token_of_a_known_agent_is_on_record(client: Client, acme: Si
     status(client, at(iat=-200, exp=-100)(acme))
     row = AuditEvent.objects.get()
     assert (row.event, row.reason, row.agent_id) == ("action.denied", "token_expired", acme.agent.pk)
+
+
+def rows_of(agent: Agent) -> list[str]:
+    return list(AuditEvent.objects.filter(agent_id=agent.pk).order_by("seq").values_list("reason", flat=True))
+
+
+def test_a_token_that_is_shown_again_and_again_is_on_record_once(client: Client, acme: Side, stranger: Side) -> None:
+    expired = at(iat=-200, exp=-100)(acme)
+    assert {status(client, expired) for _ in range(20)} == {401}
+    assert rows_of(acme.agent) == ["token_expired"]
+    status(client, at(iat=0, exp=3600)(acme))
+    status(client, at(iat=-200, exp=-100)(stranger))
+    assert rows_of(acme.agent) == ["token_expired", "lifetime_too_long"]
+    assert rows_of(stranger.agent) == ["token_expired"]
+
+
+def test_a_refusal_is_on_record_again_after_a_minute(acme: Side) -> None:
+    caller = Caller(
+        agent_id=acme.agent.pk, agent_name="Acme bot", owner_id=acme.owner.pk, status="active", session_id=""
+    )
+    start = timezone.now()
+    for seconds in (0, 30, 59, 60, 61, 119, 120):
+        now = start + timedelta(seconds=seconds)
+        record_turned_away(caller, request_id=uuid4(), reason="agent_suspended", now=now)
+    assert [round((row.at - start).total_seconds()) for row in AuditEvent.objects.order_by("seq")] == [0, 60, 120]
+
+
+def test_without_valkey_a_refusal_is_on_record_all_the_same(client: Client, acme: Side, settings: Settings) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    assert status(client, at(iat=-200, exp=-100)(acme)) == 401
+    assert rows_of(acme.agent) == ["token_expired"]
+
+
+@pytest.mark.parametrize("state", ["suspended", "revoked", "pending"])
+def test_an_agent_that_may_not_act_is_on_record_once_however_often_it_calls(
+    client: Client, acme: Side, state: str
+) -> None:
+    Agent.objects.filter(pk=acme.agent.pk).update(status=state)
+    for _ in range(10):
+        answer = client.get("/v1/agent/permissions", headers={"Authorization": f"Bearer {assertion(acme.agent)}"})
+        assert (answer.status_code, answer.json()["reason"]) == (403, f"agent_{state}")
+    assert rows_of(acme.agent) == [f"agent_{state}"]
 
 
 def test_a_bad_signature_is_not_held_against_the_agent_it_names(client: Client, acme: Side) -> None:
