@@ -22,4 +22,4 @@ if [ ! -x .venv/bin/uv ]; then
     $pip install --require-hashes --requirement deploy/uv.lock || echo "uv cannot be installed: using pip." >&2
 fi
 .venv/bin/uv pip sync --quiet --compile-bytecode --require-hashes --python "$venv/bin/python" "$lock" ||
-    $pip --python "$venv/bin/python" install --require-hashes --requirement "$lock"
+    $pip --python "$venv/bin/python" install --no-deps --require-hashes --requirement "$lock" # a lock names everything

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.desk import Desk
 from tests.interop.machine import Machine
 from tests.interop.owner import Owner
 from tests.interop.remote import Remote
@@ -38,15 +37,8 @@ def site(running_platform: CountingPlatform) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def desk(site: Site) -> Desk:
-    return site.desk()
-
-
-@pytest.fixture(scope="session")
-def owner(site: Site) -> Iterator[Owner]:
-    owner = site.owner()
-    yield owner
-    owner.remote.close()
+def owner(site: Site) -> Owner:
+    return site.owner()
 
 
 @pytest.fixture(scope="session")

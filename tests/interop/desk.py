@@ -105,14 +105,16 @@ class Desk:
         self._seen[path] = reader.forms
         return reader.forms
 
-    def form(self, path: str, *, ending: str, words: str = "", patience: float = PATIENCE) -> Form:
-        """The one form on the page whose action ends so, among WORDS. Reads the page again until it is there."""
+    def form(self, path: str, *, about: str = "", ending: str, words: str = "", patience: float = PATIENCE) -> Form:
+        """The one form whose action has ABOUT and ends so, among WORDS. Reads the page again until it is there."""
         deadline = time.monotonic() + patience
         forms = self._seen.get(path, [])
         while True:
-            found = [form for form in forms if form.action.endswith(ending) and words in form.words]
+            found = [
+                form for form in forms if about in form.action and form.action.endswith(ending) and words in form.words
+            ]
             if found or time.monotonic() > deadline:
-                assert len(found) == 1, f"{len(found)} forms …{ending} with {words!r} on {path}"
+                assert len(found) == 1, f"{len(found)} forms …{ending} with {words!r} on {path}: {forms}"
                 return found[0]
             time.sleep(0.2)
             forms = self.forms(path)

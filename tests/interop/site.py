@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any
 import jwt
 import yaml
 
-from tests.interop.desk import Desk
 from tests.interop.owner import Owner
 from tests.interop.remote import Remote
 from tests.runtime.installation import ROOT, bare_environment
@@ -53,7 +51,6 @@ class Site:
     nowhere: socket.socket  # a port that refuses connections for as long as this is open
 
     def __post_init__(self) -> None:
-        self.grants = {name: list(USUAL) for name in (*KEYED, *INVITED)}
         self.ids: dict[str, str] = {}
         self.secrets: dict[str, str] = {}
         self.connections: dict[str, str] = {}
@@ -67,7 +64,7 @@ class Site:
         return self.valet.url
 
     def provision(self) -> None:
-        """Make everything as `self.grants` and the rest say."""
+        """Make platforms, connections and agents."""
         platform = {"auth": {"type": "bearer"}}
         file = {
             "owner": "Acme",
@@ -86,8 +83,8 @@ class Site:
                 {"platform": "broken", "label": "Main", "default": True, "credential_env": "STALE_TOKEN"},
             ],
             "agents": [
-                *({"name": name, "public_key_file": f"{name}.pub.pem", "grants": self.grants[name]} for name in KEYED),
-                *({"name": name, "invite": True, "grants": self.grants[name]} for name in INVITED),
+                *({"name": name, "public_key_file": f"{name}.pub.pem", "grants": USUAL} for name in KEYED),
+                *({"name": name, "invite": True, "grants": USUAL} for name in INVITED),
             ],
         }
         secrets = {"OWNER_PASSWORD": PASSWORD, "ACME_TOKEN": self.platform.token, "STALE_TOKEN": "tok-long-gone"}
@@ -140,17 +137,11 @@ class Site:
         host.event("ready", patience=30)
         return host
 
-    def desk(self) -> Desk:
-        """The owner's admin, signed in."""
-        desk = Desk(self.url)
-        desk.sign_in(email=EMAIL, password=PASSWORD)
-        return desk
-
     def owner(self) -> Owner:
-        """The owner's admin, deciding about agents."""
-        env = bare_environment(self.valet.env | {"DJANGO_SETTINGS_MODULE": "agentvalet.settings"})
-        argv: list[str | Path] = [sys.executable, ROOT / "tests/interop/owner_process.py", EMAIL]
-        return Owner(Remote(argv, env=env, cwd=ROOT, log=self.valet.top / "owner.log"))
+        """The owner's admin, signed in."""
+        owner = Owner(self.url)
+        owner.sign_in(email=EMAIL, password=PASSWORD)
+        return owner
 
     def request(self, method: str, path: str, *, agent: str = "", body: Any = None, **headers: str) -> "Reply":
         """One plain request, signed for AGENT if named: the bytes that a client sees."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.interop.desk import Desk
 from tests.interop.outcomes import KINDS, MESSAGE, call, error, value
+from tests.interop.owner import Owner
 from tests.interop.remote import Line, Pending, Remote
 from tests.interop.site import Site
 
@@ -91,12 +91,12 @@ def table(site: Site, clients: dict[str, Remote]) -> Table:
 
 def decide(table: Table, kind: str) -> None:
     """One person goes through all the calls of one client."""
-    desk = table.site.desk()
+    owner = table.site.owner()
     for name, case in CASES.items():
         if case.decision == "approve":
-            table.ids[kind, name] = desk.approve(words_of(kind, name))
+            table.ids[kind, name] = owner.approve(words_of(kind, name))
         elif case.decision == "deny":
-            table.ids[kind, name] = desk.deny(words_of(kind, name), reason=case.reason)
+            table.ids[kind, name] = owner.deny(words_of(kind, name), reason=case.reason)
         if name == "slow":
             table.while_running[kind] = table.poll(kind, name)
 
@@ -171,7 +171,9 @@ def test_a_denial_carries_the_approvers_words(table: Table, kind: str) -> None:
     assert said.removeprefix("ApprovalDeniedError: ") == f"Owner denied this action: {CASES['denied-why'].reason}"
 
 
-def test_a_wait_is_resumed_in_another_process(site: Site, desk: Desk, clients: dict[str, Remote], table: Table) -> None:
+def test_a_wait_is_resumed_in_another_process(
+    site: Site, owner: Owner, clients: dict[str, Remote], table: Table
+) -> None:
     """The client gives up long before the card does; another process, of the other kind, gets the answer."""
     asked = {
         "platform": "acme-chat",
@@ -185,7 +187,7 @@ def test_a_wait_is_resumed_in_another_process(site: Site, desk: Desk, clients: d
     other = site.python_client("sync", kind="async")
     try:
         resumed = other.order("wait_for_approval", **{"with": {"approval_id": first.outcome["approval_id"]}})
-        assert desk.approve("resume me.") == first.outcome["approval_id"]
+        assert owner.approve("resume me.") == first.outcome["approval_id"]
         assert value(resumed.outcome)["data"] == MESSAGE
         again = other.order("wait_for_approval", **{"with": {"approval_id": first.outcome["approval_id"]}})
         assert value(again.outcome) == value(resumed.outcome)

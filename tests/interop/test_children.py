@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.interop.desk import Desk
 from tests.interop.owner import Owner
 from tests.interop.remote import Line, Remote
 from tests.interop.site import Site
@@ -51,11 +50,11 @@ def test_a_child_may_what_it_was_given_and_nothing_else(site: Site, parent: Remo
     assert as_child(parent, child, "evaluate", platform="acme-chat", scope="chat:read")["returned"]["decision"] is True
 
 
-def test_a_childs_call_waits_where_its_parents_would(parent: Remote, desk: Desk) -> None:
+def test_a_childs_call_waits_where_its_parents_would(parent: Remote, owner: Owner) -> None:
     child = child_of(parent, "chat:write")
     words = f"(by {child['child_agent_id']})"
     order = parent.order("call", bearer=child["bearer_token"], **{"with": WRITE | {"data": {"text": words}}})
-    desk.approve(words)
+    owner.approve(words)
     assert order.outcome["returned"]["data"] == {"id": 7, "ok": True}
 
 
@@ -80,10 +79,10 @@ def test_a_child_ends_with_its_own_suspension_and_with_its_parents(
     child = child_of(parent, "chat:read")
     assert "returned" in as_child(parent, child, "call", **READ)
     agent = whose(child, site)
-    owner.do("suspend", agent=agent)
+    owner.suspend(agent)
     try:
         refused = as_child(parent, child, "call", **READ)
         assert (refused["raised"], refused["status"]) == ("AccessDeniedError", 403)
         assert "agent_suspended" in refused["body"]
     finally:
-        owner.do("reactivate", agent=agent)
+        owner.reactivate(agent)

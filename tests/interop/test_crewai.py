@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.interop.desk import Desk
+from tests.interop.owner import Owner
 from tests.interop.remote import Pending, Remote
 from tests.interop.site import CREW_PYTHON, Site
 
@@ -50,22 +50,22 @@ def test_what_is_refused_comes_back_as_words(crew: Remote) -> None:
     assert "endpoint_scope_mismatch" in said
 
 
-def test_a_call_that_waits_returns_what_was_approved(crew: Remote, desk: Desk) -> None:
+def test_a_call_that_waits_returns_what_was_approved(crew: Remote, owner: Owner) -> None:
     order = write(crew, "(approved for the crew)")
-    desk.approve("(approved for the crew)")
+    owner.approve("(approved for the crew)")
     assert json.loads(order.outcome["returned"])["data"] == {"id": 7, "ok": True}
 
 
-def test_a_denied_call_returns_so(crew: Remote, desk: Desk) -> None:
+def test_a_denied_call_returns_so(crew: Remote, owner: Owner) -> None:
     order = write(crew, "(denied for the crew)")
-    desk.deny("(denied for the crew)", reason="no")
+    owner.deny("(denied for the crew)", reason="no")
     assert order.outcome["returned"] == "The owner declined this action. Do not retry it."
 
 
-def test_a_call_that_nobody_decides_returns_its_approval_id(crew: Remote, desk: Desk) -> None:
+def test_a_call_that_nobody_decides_returns_its_approval_id(crew: Remote, owner: Owner) -> None:
     order = write(crew, "(left by the crew)", patience=1)
     said = order.outcome["returned"]
-    approval_id = desk.deny("(left by the crew)")
+    approval_id = owner.deny("(left by the crew)")
     assert said == (
         f"Waiting on owner approval (approval id {approval_id}). The action is queued and will execute if approved. "
         "Do NOT issue this call again."

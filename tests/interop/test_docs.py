@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from tests.interop.desk import Desk
 from tests.interop.machine import Machine, let_in
 from tests.interop.owner import Owner
 from tests.interop.site import INVITED, Site
@@ -57,14 +56,14 @@ def test_the_python_client_calls(bound: Machine) -> None:
 
 
 @pytest.mark.parametrize("yes", [True, False])
-def test_the_python_client_waits(bound: Machine, desk: Desk, yes: bool) -> None:
+def test_the_python_client_waits(bound: Machine, owner: Owner, yes: bool) -> None:
     command = bound.python(blocks("Python", "python")[1])
     if yes:
-        desk.approve("2.4 is live")
+        owner.approve("2.4 is live")
         assert command.finish() == 0, command.printed
         assert command.printed == "{'id': 7, 'ok': True}\n"
     else:
-        desk.deny("2.4 is live", reason="too early")
+        owner.deny("2.4 is live", reason="too early")
         assert command.finish() == 1
         assert command.printed == "Somebody said no: Owner denied this action: too early\n"
 
@@ -133,25 +132,22 @@ def test_curl_binds_and_calls(site: Site, machine: Machine) -> None:
     assert json.loads(command.printed)["data"] == {"id": 7, "ok": True}
 
 
-def test_the_node_command_line_installs_registers_and_signs_in(
-    site: Site, machine: Machine, owner: Owner, desk: Desk
-) -> None:
+def test_the_node_command_line_installs_registers_and_signs_in(site: Site, machine: Machine, owner: Owner) -> None:
     install, register, sign_in, manage = blocks("The Node command line", "sh")
-    token = owner.do("install_token", agent=site.ids["docs"]).removeprefix("itok_")
+    token = owner.install_token(site.ids["docs"]).removeprefix("itok_")
     command = machine.shell(filled_in(install, site, itok=f"itok_{token}"))
     assert command.finish() == 0, command.printed
     assert "Permissions refreshed" in command.printed
 
     other = Machine(site, "docs-register")
     command = other.shell(filled_in(register, site))
-    grants = [{"platform": "acme-chat", "scope": "chat:read", "require_approval": False}]
-    owner.once_asked("admit", name="Release bot", grants=grants)
+    owner.admit("Release bot", "acme-chat:chat:read")
     assert command.finish() == 0, command.printed
     assert other.reads()
     other.stop()
 
     command = machine.shell(filled_in(sign_in, site))
-    let_in(command, desk)
+    let_in(command, owner)
     agent = command.until("Agent registered: ").split()[-1]
     command.until("Useful commands")
     command = machine.shell(filled_in(manage, site, agt=agent))

@@ -8,14 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.interop.commands import Command
-from tests.interop.desk import Desk
 from tests.interop.machine import Machine, let_in
 from tests.interop.owner import Owner
 from tests.interop.site import REGISTER, Site
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
-
-ALLOWED = [{"platform": "acme-chat", "scope": "chat:read", "require_approval": False}]
 
 
 @dataclass
@@ -40,19 +37,19 @@ class Applicant:
 def applicants(site: Site, owner: Owner) -> Iterator[dict[str, Applicant]]:
     """The default flow and `uninstall`, everybody at once: the command line looks every five seconds only."""
     found = {}
-    for name in ("welcome", "unwelcome", "leaving", "staying"):
+    for name in ("let-in", "turned-away", "leaving", "staying"):
         machine = Machine(site, name)
         asked = ["--api-url", site.url, "--owner", site.owner_id, "--name", name, "--json"]
         found[name] = Applicant(machine, machine.register(*asked, "--scope", "acme-chat:chat:read"))
     for name, applicant in found.items():
-        if name == "unwelcome":
-            owner.once_asked("turn_away", name=name)
+        if name == "turned-away":
+            owner.turn_away(name)
         else:
-            applicant.agent_id = owner.once_asked("admit", name=name, grants=ALLOWED)
+            applicant.agent_id = owner.admit(name, "acme-chat:chat:read")
     for name in ("leaving", "staying"):
         found[name].leaving = found[name].has_its_key().register("uninstall")
     for name in ("leaving", "staying"):
-        owner.once_asked("let_go", agent=found[name].agent_id, yes=name == "leaving")
+        owner.let_go(name, yes=name == "leaving")
     yield found
     for applicant in found.values():
         applicant.machine.stop()
@@ -71,23 +68,23 @@ def test_a_code_is_all_the_python_client_needs(machine: Machine) -> None:
 
 
 def test_the_node_command_registers_waits_and_takes_its_key(applicants: dict[str, Applicant]) -> None:
-    machine = applicants["welcome"].has_its_key()
+    machine = applicants["let-in"].has_its_key()
     assert "chat:read" in (machine.project / ".claude/agentvalet-permissions.md").read_text()
     assert machine.reads()
 
 
 def test_the_node_command_hears_that_it_was_turned_away(applicants: dict[str, Applicant]) -> None:
-    command = applicants["unwelcome"].asking
+    command = applicants["turned-away"].asking
     assert command.finish() == 1
     assert json.loads(command.printed) == {"status": "rejected"}
-    assert not (applicants["unwelcome"].machine.kept / "agent.key").exists()
+    assert not (applicants["turned-away"].machine.kept / "agent.key").exists()
 
 
 def test_an_install_token_binds_a_key_and_the_file_of_permissions_can_be_refreshed(
     machine: Machine, owner: Owner
 ) -> None:
     agent = machine.site.ids["docs"]
-    token = owner.do("install_token", agent=agent)
+    token = owner.install_token(agent)
     install = machine.register("install", token, AGENTVALET_API_URL=machine.site.url)
     assert install.finish() == 0, install.printed
     config = json.loads((machine.kept / "config.json").read_text())
@@ -103,16 +100,16 @@ def test_an_install_token_binds_a_key_and_the_file_of_permissions_can_be_refresh
 
 
 def test_a_used_install_token_is_refused_with_a_sentence(machine: Machine, owner: Owner) -> None:
-    token = owner.do("install_token", agent=machine.site.ids["docs"])
+    token = owner.install_token(machine.site.ids["docs"])
     first, second = (machine.register("install", token, AGENTVALET_API_URL=machine.site.url) for _ in range(1, 3))
     codes = {first.finish(), second.finish()}
     assert codes == {0, 3}, first.printed + second.printed
     assert "This install token is invalid, used or expired" in first.printed + second.printed
 
 
-def test_a_person_signs_the_command_line_in_registers_lists_and_revokes(machine: Machine, desk: Desk) -> None:
+def test_a_person_signs_the_command_line_in_registers_lists_and_revokes(machine: Machine, owner: Owner) -> None:
     command = machine.register("--name", "from the terminal", AGENTVALET_API_URL=machine.site.url)
-    let_in(command, desk)
+    let_in(command, owner)
     command.until("Useful commands")  # the process stays for its two minutes: a flaw of the client
     assert "All done!" in command.printed
     registered = re.search(r"Agent registered: (agt_\w+)", command.printed)

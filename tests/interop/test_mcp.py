@@ -8,7 +8,7 @@ import pytest
 
 from tests.interop.owner import Owner
 from tests.interop.remote import Line, Remote
-from tests.interop.site import Site, grant
+from tests.interop.site import Site
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
 
@@ -20,12 +20,11 @@ TOOLS = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def watched(site: Site) -> Iterator[Remote]:
-    """A session whose grants were edited while it watches, as often as it may (every 10 s)."""
+def watched(site: Site, owner: Owner) -> Iterator[Remote]:
+    """A session whose permissions were edited while it watches, as often as it may (every 10 s)."""
     remote = site.mcp_server("watched", AV_PERMISSIONS_POLL_MS="1")
     remote.order("call", name="list_platforms", arguments={}).outcome  # noqa: B018 - once it is there
-    site.grants["watched"].append(grant("chat:delete", asks=True))
-    site.provision()
+    owner.ask_for_approval(site.ids["watched"], "chat:read")
     yield remote
     remote.close()
 
@@ -138,7 +137,7 @@ def test_it_asks_for_access_and_hears_the_answer(site: Site, owner: Owner, mcp: 
         name="request_platform_access",
         arguments={"platform": "acme-chat", "scope": scope, "reason": "To tidy up"},
     )
-    owner.once_asked("answer_access", agent=site.ids["mcp"], yes=yes)
+    owner.answer_access(words=scope, yes=yes)
     returned = asked.outcome["returned"]
     assert not returned.get("isError"), returned
     assert returned["structuredContent"]["status"] == ("approved" if yes else "denied")
@@ -177,10 +176,10 @@ def test_an_agent_without_identity_registers_and_learns_the_answer(
     )
     assert use(mcp, "agent_status", token=made["registration_token"]) == {"status": "pending_approval"}
     if not yes:
-        owner.once_asked("turn_away", name=name)
+        owner.turn_away(name)
         assert use(mcp, "agent_status", token=made["registration_token"])["status"] == "rejected"
         return
-    agent = owner.once_asked("admit", name=name, grants=[{"platform": "acme-chat", "scope": "chat:read"}])
+    agent = owner.admit(name, "acme-chat:chat:read")
     status = use(mcp, "agent_status", token=made["registration_token"])
     assert (status["status"], status["agent_id"]) == ("approved", agent)
     assert status["mcp_config"]["env"]["PROXY_URL"] == site.url
@@ -191,7 +190,7 @@ def test_a_changed_grant_reaches_a_running_host(watched: Remote) -> None:
     version = stamped_version(watched)
     listed = use(watched, "list_platforms")
     assert listed["version"] == version
-    assert "chat:delete" in listed["platforms"][0]["scopes"]
+    assert listed["platforms"][0]["approvalScopes"] == ["chat:read", "chat:write"]
 
 
 def test_an_invite_is_all_it_needs_to_boot(site: Site) -> None:
