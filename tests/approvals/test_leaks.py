@@ -99,6 +99,7 @@ def test_the_credential_of_another_owner_is_not_ours_to_know(client: Client, acm
         ("ab+cd/ef==gh+ij/kl==mn", 'the "ab+cd/ef==gh+ij/kl==mn" key'),
         ('quote"back\\slash"and more', 'quote"back\\slash"and more'),
         ("x" * 16, "x" * 16),
+        ("ab:the-longest-word-comes-second", "(ab:the-longest-word-comes-second)"),
         ("key-with-dashes_and_lines.1", "a=key-with-dashes_and_lines.1&b"),
     ],
 )

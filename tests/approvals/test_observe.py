@@ -194,9 +194,18 @@ def test_without_any_current_grant_nothing_is_relayed(client: Client, acme: Side
     assert response.json()["access_request_hint"]["platform"] == "acme-chat"
 
 
+def test_a_grant_that_is_over_does_not_matter_beside_one_that_counts(
+    client: Client, acme: Side, platform: CountingPlatform
+) -> None:
+    now = timezone.now()
+    Grant.objects.filter(pk=acme.grants["chat:write"].pk).update(expires_at=now - timedelta(seconds=1))
+    assert observe(client, acme, CALL | {"method": "POST"}, platform.token).status_code == 200
+
+
 def test_without_a_connection_nothing_is_relayed(client: Client, acme: Side, platform: CountingPlatform) -> None:
     acme.connection.delete()
-    assert observe(client, acme, CALL, platform.token).status_code == 412
+    for method in ("GET", "PUT"):  # covered by a scope, and not
+        assert observe(client, acme, CALL | {"method": method}, platform.token).status_code == 412
     assert platform.requests == []
 
 
