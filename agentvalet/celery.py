@@ -3,14 +3,16 @@
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentvalet.settings")
 
 app = Celery("agentvalet")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["approvals", "audit", "notifications"])
+app.autodiscover_tasks(["agentvalet", "approvals", "audit", "notifications"])
 app.conf.beat_schedule = {
     "sweep-approvals": {"task": "approvals.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "sweep-notifications": {"task": "notifications.sweep", "schedule": 15.0, "options": {"expires": 14}},
     "checkpoint-audit": {"task": "audit.checkpoint", "schedule": 60.0, "options": {"expires": 50}},
+    "tidy": {"task": "agentvalet.tidy", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
 }

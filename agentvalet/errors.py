@@ -45,6 +45,20 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     )
 
 
+def length_required(request: HttpRequest) -> HttpResponse:
+    """411 for a body that comes in chunks."""
+    return _answer(
+        request, 411, "This request does not say how long it is", "Send a Content-Length.", api="Length required"
+    )
+
+
+def body_too_large(request: HttpRequest) -> HttpResponse:
+    """413."""
+    return _answer(
+        request, 413, "This is too long", "Go back, shorten what you wrote, and try again.", api="Body too large"
+    )
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     """500. It may be the database that is gone, so nothing here reads anything."""
     return _answer(

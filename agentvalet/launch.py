@@ -107,23 +107,31 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
             *python, "granian", "--interface", "wsgi", "--http", "1", "--no-ws",
             "--host", plan.host, "--port", str(plan.port),
             "--workers", "1", "--blocking-threads", str(settings.WEB_THREADS),
+            # Counts connections, idle ones too; more wait to be accepted. Calls are counted by approvals.concurrency.
+            "--backlog", "1024", "--backpressure", "512", "--http1-header-read-timeout", "15000",
             "--workers-kill-timeout", "15", "--log-level", "warning",
             "agentvalet.wsgi:application",
         ],
         20,
     )  # fmt: skip
+    work = [
+        *celery, "worker", "--pool=threads",
+        "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO",
+    ]  # fmt: skip
     worker = child(
         "worker",
-        [
-            *celery, "worker", "--pool=threads", f"--concurrency={settings.WORKER_THREADS}",
-            "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO",
-        ],
+        [*work, "--queues=celery", f"--concurrency={settings.WORKER_THREADS}", "--hostname=worker@%h"],
         settings.APPROVED_TIMEOUT + 5,  # a call that is under way may end; what is left is found by the sweep
-    )  # fmt: skip
+    )
+    sweeper = child(
+        "sweeper",
+        [*work, "--queues=sweep", f"--concurrency={settings.SWEEPER_THREADS}", "--hostname=sweeper@%h"],
+        10,
+    )
     schedule = plan.data_dir / "beat-schedule"
     beat = child("beat", [*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel=WARNING"], 5)
-    for process in (web, worker, beat):
-        if plan.runs(process.name):
+    for process, part in ((web, "web"), (worker, "worker"), (sweeper, "worker"), (beat, "beat")):
+        if plan.runs(part):
             supervisor.start(process)
     if plan.runs("web"):
         wait_until_served(web, host=plan.host, port=plan.port, host_header=urlsplit(plan.public_url).netloc)
@@ -134,8 +142,8 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         agent.env = demo.agent_environment(proxy_url=plan.public_url)
         agent.log = None  # what it prints is what a newcomer wants to see
         supervisor.start(agent)
-    # Stopped in this order: who asks, who answers, who works, who reminds, who is asked.
-    order = ["agent", "web", "worker", "beat", "platform"]
+    # Stopped in this order: who asks, who answers, who works, who looks after it, who reminds, who is asked.
+    order = ["agent", "web", "worker", "sweeper", "beat", "platform"]
     supervisor.children.sort(key=lambda one: order.index(one.name))
 
 

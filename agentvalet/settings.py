@@ -37,14 +37,16 @@ env = environ.Env(
     AGENTVALET_KEY_OVERLAP=(int, 3600),
     AGENTVALET_ANONYMOUS_PER_MINUTE=(int, 60),
     AGENTVALET_ACTIONS_PER_MINUTE=(int, 600),
+    AGENTVALET_AGENT_CONCURRENCY=(int, 4),
+    AGENTVALET_MAX_PENDING=(int, 20),
     AGENTVALET_MAX_CHILDREN=(int, 50),
     AGENTVALET_MAX_REQUEST_BYTES=(int, 1024 * 1024),
     AGENTVALET_MAX_RESPONSE_BYTES=(int, 4 * 1024 * 1024),
     AGENTVALET_DIRECT_TIMEOUT=(float, 12.0),
     AGENTVALET_APPROVED_TIMEOUT=(float, 30.0),
     AGENTVALET_CA_BUNDLE=(str, ""),
-    AGENTVALET_WEB_THREADS=(int, 8),
-    AGENTVALET_WORKER_THREADS=(int, 8),
+    AGENTVALET_WEB_THREADS=(int, 32),
+    AGENTVALET_WORKER_THREADS=(int, 32),
     AGENTVALET_LOG_LEVEL=(str, "INFO"),
 )
 
@@ -119,6 +121,12 @@ if not PRODUCTION and not _is_loopback(_public.hostname):
 HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = [_public.hostname] if PRODUCTION else [_public.hostname, "localhost", "127.0.0.1"]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+PROXY_HOPS = setting("AGENTVALET_PROXY_HOPS")
+if PROXY_HOPS < 0 or (PRODUCTION and not env.str("AGENTVALET_PROXY_HOPS", default="")):
+    raise ImproperlyConfigured(
+        "AGENTVALET_PROXY_HOPS is not set: say how many proxies of yours stand in front (0 for none)."
+        " Limits per address are wrong otherwise."
+    )
 
 # --- Secrets
 SECRET_KEY = secret("AGENTVALET_SECRET_KEY")
@@ -148,6 +156,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "agentvalet.middleware.Stamp",
+    "agentvalet.middleware.BoundedBody",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -186,13 +195,22 @@ TEMPLATES = [
     }
 ]
 
+# --- Size. What a thread costs is memory while it waits, and a database connection while it works.
+WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
+WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
+SWEEPER_THREADS = 2  # one sweep and one checkpoint
+if min(WEB_THREADS, WORKER_THREADS) < 2:
+    raise ImproperlyConfigured("AGENTVALET_WEB_THREADS and AGENTVALET_WORKER_THREADS must be 2 or more.")
+
 # --- State. Without DATABASE_URL and REDIS_URL: the embedded servers that `manage.py up` starts.
 DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or embedded.database_url(DATA_DIR))}
 DATABASES["default"] |= {
+    "ENGINE": "agentvalet.postgresql",  # Django's own; hands out no connection that died with a restart of the database
     "CONN_MAX_AGE": 0,  # the pool keeps the connections
     "OPTIONS": DATABASES["default"].get("OPTIONS", {})
     | {
-        "pool": {"min_size": 1, "max_size": 20, "timeout": 10},
+        # As many as any one process has threads, and two to spare: nobody waits for a connection that another holds.
+        "pool": {"min_size": 1, "max_size": max(WEB_THREADS, WORKER_THREADS) + 2, "timeout": 10},
         "server_side_binding": True,
         "prepare_threshold": 1,
     },
@@ -213,6 +231,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "interval_start": 0,
 }
 CELERY_TASK_PUBLISH_RETRY = False  # nobody waits for a broker: the sweep sends again
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+# Calls wait for platforms. What looks after them must never wait behind them: it has a queue and a worker of its own.
+CELERY_TASK_ROUTES = {
+    name: {"queue": "sweep"}
+    for name in ("approvals.sweep", "notifications.sweep", "audit.checkpoint", "agentvalet.tidy")
+}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
@@ -245,7 +269,7 @@ CONTENT_SECURITY_POLICY = {
 }
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0  # sent by agentvalet.middleware.Stamp, whatever a proxy says
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
@@ -287,17 +311,17 @@ APPROVAL_LIFETIME = setting("AGENTVALET_APPROVAL_LIFETIME")
 KEY_OVERLAP = setting("AGENTVALET_KEY_OVERLAP")
 ANONYMOUS_PER_MINUTE = setting("AGENTVALET_ANONYMOUS_PER_MINUTE")
 ACTIONS_PER_MINUTE = setting("AGENTVALET_ACTIONS_PER_MINUTE")
+AGENT_CONCURRENCY = setting("AGENTVALET_AGENT_CONCURRENCY")  # direct calls under way of an agent and its children
+MAX_PENDING = setting("AGENTVALET_MAX_PENDING")  # calls of an agent and its children that wait for a person
 MAX_CHILDREN = setting("AGENTVALET_MAX_CHILDREN")  # live children of one agent
 MAX_REQUEST_BYTES = setting("AGENTVALET_MAX_REQUEST_BYTES")
 MAX_RESPONSE_BYTES = setting("AGENTVALET_MAX_RESPONSE_BYTES")
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
+FILE_UPLOAD_HANDLERS = ["agentvalet.middleware.RefuseFiles"]
 DIRECT_TIMEOUT = setting("AGENTVALET_DIRECT_TIMEOUT")  # clients give up at 15 s
 APPROVED_TIMEOUT = setting("AGENTVALET_APPROVED_TIMEOUT")
 PRIVATE_TARGETS = setting("AGENTVALET_PRIVATE_TARGETS")
 CA_BUNDLE = setting("AGENTVALET_CA_BUNDLE")
-PROXY_HOPS = setting("AGENTVALET_PROXY_HOPS")
-WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
-WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
 
 LOGGING = {
     "version": 1,

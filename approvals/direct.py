@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from agents.authentication import Caller
 from approvals.binding import Form
+from approvals.concurrency import under_way
 from approvals.envelope import meta
 from approvals.sending import CannotSend, send, send_with
 from audit.events import JSON, Event, Result
@@ -85,10 +86,10 @@ def forward(
     Intent and outcome are both on record, each in a transaction of its own: no network inside one.
 
     Raises:
+        ApiError: 429, too many calls are under way.
         PlatformUnreachable: no answer came.
         CannotSend: it was not sent.
     """
-
     log = CallLog(
         caller=caller,
         request_id=request_id,
@@ -97,8 +98,8 @@ def forward(
         method=form.method,
         endpoint=form.endpoint,
     )
-    log.record(Event.ACTION_SENDING, Result.INFO, now=now, connection_id=form.connection_id)
-    with log.failures():
+    with under_way(caller, request_id=request_id, now=now), log.failures():
+        log.record(Event.ACTION_SENDING, Result.INFO, now=now, connection_id=form.connection_id)
         response = send(form, coverage, timeout=settings.DIRECT_TIMEOUT)
     done = timezone.now()
     result = Result.ALLOWED if response.status < 400 else Result.ERROR
@@ -125,8 +126,8 @@ def relay(
         method=call.method,
         endpoint=call.endpoint,
     )
-    log.record(Event.ACTION_SENDING, Result.INFO, now=now, mode="observe")
-    with log.failures():
+    with under_way(caller, request_id=request_id, now=now), log.failures():
+        log.record(Event.ACTION_SENDING, Result.INFO, now=now, mode="observe")
         response = send_with(
             call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
         )

@@ -27,7 +27,7 @@ def latest_checkpoint(*, owner_id: UUID) -> Checkpoint | None:
     """The last checkpoint of the owner that settings.AUDIT_KEY has signed."""
     own = own_public_key()
     of_own_key = Checkpoint.objects.filter(owner_id=owner_id, public_key=own).order_by("-seq")
-    return next((one for one in of_own_key.iterator() if is_signed(one, trusted=frozenset({own}))), None)
+    return next((one for one in of_own_key.iterator(chunk_size=10) if is_signed(one, trusted=frozenset({own}))), None)
 
 
 def _moved_owners() -> list[UUID]:

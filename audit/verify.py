@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -55,9 +57,10 @@ def verify_owner(
     trusted = trusted_keys | {own_public_key()}
     walk = _Walk(owner_id=owner_id, since=since)
     forged: list[Checkpoint] = []
-    stored = Checkpoint.objects.filter(owner_id=owner_id)
-    known = [one for one in (*stored, *saved) if one.owner_id == owner_id and one.seq >= walk.seq]
-    for checkpoint in sorted(known, key=lambda one: one.seq):
+    stored = Checkpoint.objects.filter(owner_id=owner_id, seq__gte=walk.seq).order_by("seq")
+    elsewhere = [one for one in saved if one.owner_id == owner_id and one.seq >= walk.seq]
+    by_seq = attrgetter("seq")
+    for checkpoint in merge(stored.iterator(chunk_size=_BATCH), sorted(elsewhere, key=by_seq), key=by_seq):
         if bytes(checkpoint.public_key) not in trusted:
             walk.foreign_checkpoints += 1
         elif not is_signed(checkpoint, trusted=trusted):

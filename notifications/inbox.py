@@ -1,9 +1,11 @@
 """Putting a line into the inbox and taking it out. The caller holds the transaction; delivery happens after it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from notifications.models import Notification
+
+_KEPT = timedelta(days=30)  # after a line was taken out of the inbox
 
 
 def notify(*, owner_id: UUID, tag: str, title: str, url: str, now: datetime) -> None:
@@ -18,3 +20,8 @@ def notify(*, owner_id: UUID, tag: str, title: str, url: str, now: datetime) -> 
 def withdraw(*, owner_id: UUID, tag: str, now: datetime) -> None:
     """The matter is settled: take it out of the inbox."""
     Notification.objects.filter(owner_id=owner_id, tag=tag, withdrawn_at=None).update(withdrawn_at=now)
+
+
+def prune(*, now: datetime) -> None:
+    """Forget what was taken out of the inbox long ago. What happened is in the audit log."""
+    Notification.objects.filter(withdrawn_at__lt=now - _KEPT).delete()

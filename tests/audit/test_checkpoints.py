@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models.signals import post_init
 from pytest_django import Settings
 
 from audit import tasks
@@ -80,6 +81,25 @@ def test_a_changed_checkpoint_is_not_signed(owner_id: UUID, write: Write, field:
     fields = json.loads(exported(Checkpoint.objects.get()))
     [changed] = imported(json.dumps(fields | {field: value}))
     assert not is_signed(changed, trusted=frozenset({own_public_key()}))
+
+
+def test_signing_the_next_rows_reads_a_bounded_number_of_old_checkpoints(owner_id: UUID, write: Write) -> None:
+    for _ in range(40):
+        write(owner_id, 1)
+        checkpoint_moved_chains(now=NOW)
+    write(owner_id, 1)
+    read: list[object] = []
+
+    def count(instance: Checkpoint, **_: object) -> None:
+        read.append(instance)
+
+    post_init.connect(count, sender=Checkpoint)
+    try:
+        [verdict] = checkpoint_moved_chains(now=NOW)
+    finally:
+        post_init.disconnect(count, sender=Checkpoint)
+    assert verdict.seq == 41
+    assert len(read) <= 15
 
 
 NOT_CHECKPOINTS = [

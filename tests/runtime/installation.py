@@ -141,6 +141,7 @@ def role_of(command: str) -> str:
         ("manage.py up", "up"),
         ("granian", "web"),
         ("celery.beat", "beat"),
+        ("queues=sweep", "sweeper"),
         (" beat ", "beat"),
         (" worker ", "worker"),
         ("valkey-server", "valkey"),

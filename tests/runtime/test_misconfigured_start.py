@@ -21,6 +21,7 @@ PRODUCTION = {
     "AGENTVALET_PUBLIC_URL": "https://valet.example.com",
     "DATABASE_URL": "postgres://nobody:wrong@127.0.0.1:9/none",
     "REDIS_URL": "redis://127.0.0.1:9/0",
+    "AGENTVALET_PROXY_HOPS": "1",
 } | keys.fresh()
 
 
@@ -40,6 +41,10 @@ REFUSED = {
     "no token key": (without("AGENTVALET_TOKEN_KEY"), "make_keys"),
     "no database": (without("DATABASE_URL"), "DATABASE_URL"),
     "no broker": (without("REDIS_URL"), "REDIS_URL"),
+    "no word on proxies": (without("AGENTVALET_PROXY_HOPS"), "AGENTVALET_PROXY_HOPS is not set"),
+    "an empty word on proxies": (PRODUCTION | {"AGENTVALET_PROXY_HOPS": ""}, "AGENTVALET_PROXY_HOPS"),
+    "fewer proxies than none": (PRODUCTION | {"AGENTVALET_PROXY_HOPS": "-1"}, "AGENTVALET_PROXY_HOPS"),
+    "a single thread": ({"AGENTVALET_WEB_THREADS": "1"}, "AGENTVALET_WEB_THREADS"),
     "no https": (PRODUCTION | {"AGENTVALET_PUBLIC_URL": "http://valet.example.com"}, "https://"),
     "a secret file that is not there": (
         without("AGENTVALET_SEAL_KEY") | {"AGENTVALET_SEAL_KEY_FILE": "/nowhere"},
