@@ -26,8 +26,10 @@ demo: $(DEMO) ## install the demo agent's own environment
 
 clients: $(CLIENTS) ## install the published clients that the interop tests drive
 
-test: $(TESTS) $(DEMO) $(CLIENTS) ## run all tests (ARGS=… for pytest)
-	@if deploy/browsers.sh; then some=; else some='not browser'; fi; \
+test: $(TESTS) $(DEMO) ## run all tests whose tools can be had (ARGS=… for pytest)
+	@some=''; \
+	deploy/browsers.sh || some='not browser'; \
+	{ deploy/node.sh && $(MAKE) --no-print-directory clients; } || some="$${some:+$$some and }not interop"; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
 
 races: $(TESTS) ## run the races of deciding and running 1,000 times each
@@ -86,7 +88,7 @@ $(DEMO): deploy/demo/requirements.lock deploy/install.sh | $(RUNS)
 	@deploy/install.sh .venv-demo deploy/demo/requirements.lock
 	@touch $@
 
-$(CLIENTS): deploy/interop/crewai.lock deploy/interop/package-lock.json deploy/interop.sh deploy/install.sh | $(TESTS)
+$(CLIENTS): deploy/interop/crewai.lock deploy/interop/package-lock.json deploy/interop.sh deploy/node.sh deploy/install.sh | $(TESTS)
 	@echo "Installing the published clients …"
 	@deploy/interop.sh
 	@touch $@
