@@ -65,7 +65,7 @@ class CliAuthInput(serializers.Serializer[None]):
     action = serializers.ChoiceField(["init", "exchange"])
     state = serializers.UUIDField()
     port = serializers.IntegerField(required=False, min_value=1024, max_value=65535, help_text="init")
-    code = Text(required=False, max_length=200, help_text="exchange")
+    code = Text(required=False, max_length=200, trim_whitespace=False, help_text="exchange")
 
     def validate(self, attrs: dict[str, object]) -> dict[str, object]:
         needed = "port" if attrs["action"] == "init" else "code"
