@@ -1,35 +1,67 @@
-"""How often somebody may try to sign in: per address and per account, the same whether or not the account exists."""
+"""How often somebody may try to sign in: the same whether or not the account exists.
+
+A stranger who guesses is stopped at the own network, by account and altogether; the account stays open for everybody
+else. Only guesses from many networks close the account itself, for the rest of the quarter of an hour.
+"""
 
 import hashlib
+import logging
 from datetime import UTC, datetime, timedelta
 
 from django.core.cache import cache
+from redis.exceptions import RedisError
 
 from agents.throttling import network_of
 
+logger = logging.getLogger(__name__)
+
 WINDOW = timedelta(minutes=15)
-TRIES_PER_ACCOUNT = 10
-TRIES_PER_ADDRESS = 30  # an office may share one
+TRIES_PER_ACCOUNT_AND_NETWORK = 10
+TRIES_PER_NETWORK = 30  # an office may share one
+TRIES_PER_ACCOUNT = 100  # from everywhere
+
+
+class NotCounted(Exception):
+    """Valkey is away or takes no writes: without a count nobody may try."""
 
 
 def count_try(*, address: str | None, email: str, now: datetime) -> timedelta | None:
     """Count one attempt, before its password is looked at.
 
     Returns None if it may go on, else how long until the next one may. Counting comes first so that many at once are
-    all counted.
+    all counted. What is stopped at its network does not count against the account.
+
+    Raises:
+        NotCounted: see there.
     """
-    counts = (
-        (_count(_key("account", email, now)), TRIES_PER_ACCOUNT),
-        (_count(_key("address", network_of(address), now)), TRIES_PER_ADDRESS),
-    )
-    if all(count <= most for count, most in counts):
-        return None
+    network = network_of(address)
+    try:
+        from_here = _count(_key("network", network, now))
+        on_account = _count(_key("account and network", f"{network} {_same(email)}", now))
+        if (
+            from_here <= TRIES_PER_NETWORK
+            and on_account <= TRIES_PER_ACCOUNT_AND_NETWORK
+            and _count(_key("account", _same(email), now)) <= TRIES_PER_ACCOUNT
+        ):
+            return None
+    except RedisError as error:
+        raise NotCounted(str(error)) from error
     return _start(now) + WINDOW - now
 
 
-def forget_tries(*, email: str, now: datetime) -> None:
-    """The right password was given: the account starts anew. The address does not, or an attacker's own would help."""
-    cache.delete(_key("account", email, now))
+def forget_tries(*, address: str | None, email: str, now: datetime) -> None:
+    """The right password was given: the account starts anew from here.
+
+    The network as a whole does not, or an attacker's own account would help; neither do other networks.
+    """
+    try:
+        cache.delete(_key("account and network", f"{network_of(address)} {_same(email)}", now))
+    except RedisError as error:  # the person is in; the count runs out by itself
+        logger.warning("sign-in attempts were not forgotten: %s", error)
+
+
+def _same(email: str) -> str:
+    return email.strip().casefold()  # coarser than the database, which takes ſ for S
 
 
 def _start(now: datetime) -> datetime:
@@ -38,8 +70,8 @@ def _start(now: datetime) -> datetime:
 
 
 def _key(kind: str, subject: str, now: datetime) -> str:
-    name = hashlib.sha256(subject.strip().lower().encode()).hexdigest()[:32]
-    return f"sign-in:{kind}:{name}:{_start(now):%Y%m%d%H%M}"
+    name = hashlib.sha256(f"{kind} {subject}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"sign-in:{name}:{_start(now):%Y%m%d%H%M}"
 
 
 def _count(key: str) -> int:

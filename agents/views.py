@@ -1,12 +1,13 @@
 """Signing in and out."""
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
 from math import ceil
 
 from django import forms
 from django.contrib.auth import authenticate, login, logout
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -16,12 +17,28 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from agents.http import StampedRequest, client_address, stamped
 from agents.models import Member, User
-from agents.throttle import count_try, forget_tries
+from agents.throttle import NotCounted, count_try, forget_tries
 from audit.events import Actor, Event, Result
 from audit.records import record
 
 logger = logging.getLogger(__name__)
 WRONG = "The e-mail address or the password is not right."
+
+
+class AnsweredFirst(HttpResponse):
+    """A page, and what is done when it has been sent: the time of an answer tells nothing of it."""
+
+    def __init__(self, page: HttpResponse, *, then: Callable[[], None]) -> None:
+        super().__init__(page.content)
+        self.then = then
+
+    def close(self) -> None:
+        try:
+            self.then()
+        except DatabaseError:
+            logger.exception("a failed sign-in is not on record")
+        finally:
+            super().close()
 
 
 class SignInForm(forms.Form):
@@ -42,27 +59,33 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(request.POST)
     email = str(form.data.get("email", "")).strip()[:254]
     now = stamped(request).now
-    wait = count_try(address=client_address(request), email=email, now=now)
+    address = client_address(request)
+    try:
+        wait = count_try(address=address, email=email, now=now)
+    except NotCounted as error:
+        logger.error("nobody can sign in, attempts are not counted: %s", error)
+        return _not_now(request, target, email)
     if wait is not None:
         return _too_many(request, target, email, wait)
     user = authenticate(request, username=email, password=form.cleaned_data["password"]) if form.is_valid() else None
     if not isinstance(user, User):
-        _record_failure(stamped(request), email)
-        return _page(request, target, email=email, error=WRONG)
+        page = _page(request, target, email=email, error=WRONG)
+        return AnsweredFirst(page, then=lambda: _record_failure(stamped(request), email))
     with transaction.atomic():
         login(request, user)
         _record(stamped(request), Event.MEMBER_SIGNED_IN, user)
-    forget_tries(email=email, now=now)
+    forget_tries(address=address, email=email, now=now)
     return HttpResponseRedirect(target)
 
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Ends the session, here and for every copy of its cookie."""
+    user = request.user
     with transaction.atomic():
-        if isinstance(request.user, User):
-            _record(stamped(request), Event.MEMBER_SIGNED_OUT, request.user)
         logout(request)
+        if isinstance(user, User):
+            _record(stamped(request), Event.MEMBER_SIGNED_OUT, user)
     return redirect("sign-in")
 
 
@@ -75,6 +98,13 @@ def _too_many(request: HttpRequest, target: str, email: str, wait: timedelta) ->
     sentence = f"Too many attempts, try again in {minutes} minute{'' if minutes == 1 else 's'}."
     response = _page(request, target, email=email, error=sentence, status=429)
     response["Retry-After"] = str(ceil(wait.total_seconds()))
+    return response
+
+
+def _not_now(request: HttpRequest, target: str, email: str) -> HttpResponse:
+    sentence = "Nobody can sign in at the moment: try again in a minute."
+    response = _page(request, target, email=email, error=sentence, status=503)
+    response["Retry-After"] = "60"
     return response
 
 
