@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
+from django.conf import settings
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import validate_email
 from rest_framework import serializers
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from agents.models import Role
+from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.credentials import parse_auth
 from platforms.endpoints import parse_base_url, parse_rule
 from platforms.models import SCOPE_NAME, SLUG, CallStyle
@@ -71,7 +74,10 @@ class PlatformEntry(Strict):
     call_style = serializers.ChoiceField([CallStyle.GRAPHQL.value], required=False)
 
     def validate_base_url(self, value: str) -> str:
-        return _checked(parse_base_url, value)
+        value = _checked(parse_base_url, value)
+        if sentence := refused_target(value):
+            raise serializers.ValidationError(sentence)
+        return value
 
     def validate_auth(self, value: dict[str, Any]) -> dict[str, Any]:
         _checked(parse_auth, value)
@@ -191,6 +197,21 @@ class Document:
             else:
                 break
         return line + 1
+
+
+def refused_target(base_url: str) -> str:
+    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host.strip("[]")
+    if not address.replace(".", "").isdigit() and ":" not in address:
+        return ""
+    try:
+        check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
+    except TargetRefused as error:
+        return f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS."
+    return ""
 
 
 def _checked(parse: Callable[[Any], T], value: Any) -> T:

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
-from django.conf import settings
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -22,11 +22,10 @@ from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, Role, Use
 from agentvalet.provision_file import Document, ProvisionError
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
-from platforms.addresses import TargetRefused, check_address, parse_private_targets
+from platforms import stored_credentials
 from platforms.credentials import check_credential, parse_auth
 from platforms.grants import Change, give, revoke
-from platforms.models import CallStyle, Connection, Grant, Platform, Scope, credential_aad
-from platforms.vault import Sealed, open_sealed, seal
+from platforms.models import CallStyle, Connection, Grant, Platform, Scope
 
 ACTOR = Actor("system", "provision", "manage.py provision")
 
@@ -50,7 +49,11 @@ def provision(text: str, *, base: Path, env: Mapping[str, str] | None = None) ->
 
 
 class _Run:
-    """One application of one file. Problems are collected, so that a person sees all of them at once."""
+    """One application of one file. Problems are collected, so that a person sees all of them at once.
+
+    Audit rows are collected, too, and written when every other row is locked (see `audit.records.record`).
+    Locks: owner, the agents named by id, platforms, connections, keys, grants, then the chain head.
+    """
 
     def __init__(self, *, document: Document, base: Path, env: Mapping[str, str], now: datetime) -> None:
         self.document = document
@@ -59,22 +62,32 @@ class _Run:
         self.now = now
         self.request_id = uuid4()
         self.problems: list[str] = []
+        self.rows: list[dict[str, Any]] = []
 
     def apply(self, data: dict[str, Any]) -> dict[str, Any]:
         self.owner, created = Owner.objects.get_or_create(name=data["owner"])
         if created:
             self.audit(Event.OWNER_CREATED, metadata={"name": self.owner.name})
+        self.lock({entry["name"] for entry in data["agents"]})
         for index, entry in enumerate(data["members"]):
             self.member(entry, ("members", index))
-        for index, entry in enumerate(data["platforms"]):
-            self.platform(entry, ("platforms", index))
+        for entry in data["platforms"]:
+            self.platform(entry)
         connections = [self.connection(entry, ("connections", i)) for i, entry in enumerate(data["connections"])]
         agents = [self.agent(entry, ("agents", i)) for i, entry in enumerate(data["agents"])]
+        for row in self.rows:
+            record(**row)
         return {
             "owner_id": str(self.owner.pk),
             "agents": [agent for agent in agents if agent],
             "connections": [connection for connection in connections if connection],
         }
+
+    def lock(self, names: set[str]) -> None:
+        """Owner first, then agents by id, as `agents.lifecycle` does."""
+        Owner.objects.select_for_update(no_key=True).get(pk=self.owner.pk)
+        agents = Agent.objects.for_owner(self.owner).roots().filter(name__in=names).order_by("pk")
+        list(agents.select_for_update(of=("self",), no_key=True))
 
     def problem(self, path: tuple[str | int, ...], sentence: str) -> None:
         self.problems.append(self.document.problem(path, sentence))
@@ -88,7 +101,7 @@ class _Run:
         action: str = "",
         metadata: Mapping[str, JSON] | None = None,
     ) -> None:
-        record(
+        self.write(
             event=event,
             result=Result.INFO,
             owner_id=self.owner.pk,
@@ -102,6 +115,10 @@ class _Run:
             metadata=metadata,
         )
 
+    def write(self, **row: Any) -> None:
+        """As `audit.records.record`, at the end."""
+        self.rows.append(row)
+
     def secret(self, name: str, path: tuple[str | int, ...]) -> str | None:
         value = self.env.get(name)
         if not value:
@@ -114,12 +131,10 @@ class _Run:
             if "password_env" not in entry:
                 self.problem(path, "password_env is needed: this person has no account yet.")
                 return
-            password = self.secret(entry["password_env"], (*path, "password_env"))
+            password = self.password(entry, (*path, "password_env"))
             if password is None:
                 return
-            user = User.objects.create_user(
-                entry["email"], password, is_staff=entry["role"] in {Role.ADMIN, Role.AUDITOR}
-            )
+            user = User.objects.create_user(entry["email"], password)
         member, created = Member.objects.get_or_create(
             owner=self.owner, user=user, defaults={"role": entry["role"], "created_at": self.now}
         )
@@ -131,11 +146,24 @@ class _Run:
             )
             member.role = entry["role"]
             member.save(update_fields=["role"])
+        inspects = Member.objects.filter(user=user, role__in=[Role.ADMIN, Role.AUDITOR]).exists()
+        if user.is_staff != (inspects or user.is_superuser):
+            user.is_staff = not user.is_staff
+            user.save(update_fields=["is_staff"])
 
-    def platform(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> None:
-        if sentence := refused_target(entry["base_url"]):
-            self.problem((*path, "base_url"), sentence)
-            return
+    def password(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> str | None:
+        """The first password of somebody who has no account, held against AUTH_PASSWORD_VALIDATORS."""
+        password = self.secret(entry["password_env"], path)
+        if password is None:
+            return None
+        try:
+            validate_password(password, user=User(email=entry["email"]))
+        except ValidationError as error:
+            self.problem(path, " ".join(error.messages))
+            return None
+        return password
+
+    def platform(self, entry: dict[str, Any]) -> None:
         wanted = {
             "name": entry["name"],
             "base_url": entry["base_url"],
@@ -173,17 +201,13 @@ class _Run:
         except ValueError as error:
             self.problem((*path, "credential_env"), str(error))
             return None
-        connection = Connection.objects.filter(platform=platform, label=entry["label"]).first()
+        stored = Connection.objects.select_for_update(of=("self",), no_key=True)  # as `rotate_vault_key` does
+        connection = stored.filter(platform=platform, label=entry["label"]).first()
         fresh = connection is None
         connection = connection or Connection(platform=platform, label=entry["label"], credential_version=0)
-        replaced = fresh or _opened(connection) != credential
+        replaced = fresh or not stored_credentials.holds(connection, credential)
         if replaced:
-            connection.credential_version += 1
-            aad = credential_aad(connection_id=connection.pk, version=connection.credential_version)
-            sealed = seal(credential, aad=aad)
-            connection.credential_key_id = sealed.key_id
-            connection.credential_wrapped_key = sealed.wrapped_key
-            connection.credential_ciphertext = sealed.ciphertext
+            stored_credentials.put(connection, credential)
         if entry["default"]:
             Connection.objects.filter(platform=platform, is_default=True).exclude(pk=connection.pk).update(
                 is_default=False
@@ -246,7 +270,7 @@ class _Run:
 
     def grants(self, agent: Agent, entries: list[dict[str, Any]], path: tuple[str | int, ...]) -> None:
         kept = []
-        change = Change(actor=ACTOR, request_id=self.request_id, now=self.now)
+        change = Change(actor=ACTOR, request_id=self.request_id, now=self.now, write=self.write)
         for index, entry in enumerate(entries):
             scope = (
                 Scope.objects.select_related("platform")
@@ -273,27 +297,3 @@ class _Run:
         gone = Grant.objects.filter(agent=agent, revoked_at=None).exclude(pk__in=kept)
         for grant in gone.select_related("agent", "scope__platform"):
             revoke(grant=grant, change=change)
-
-
-def refused_target(base_url: str) -> str:
-    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host.strip("[]")
-    if not address.replace(".", "").isdigit() and ":" not in address:
-        return ""
-    try:
-        check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
-    except TargetRefused as error:
-        return f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS."
-    return ""
-
-
-def _opened(connection: Connection) -> str:
-    sealed = Sealed(
-        connection.credential_key_id,
-        bytes(connection.credential_wrapped_key),
-        bytes(connection.credential_ciphertext),
-    )
-    return open_sealed(sealed, aad=credential_aad(connection_id=connection.pk, version=connection.credential_version))

@@ -73,7 +73,8 @@ def check_vault() -> None:
     from platforms.models import Connection, credential_aad  # noqa: PLC0415 - models load after django.setup()
 
     try:
-        for row in Connection.objects.order_by("credential_key_id", "id").distinct("credential_key_id"):
+        stored = Connection.objects.exclude(credential_key_id=vault.EMPTY.key_id)
+        for row in stored.order_by("credential_key_id", "id").distinct("credential_key_id"):
             vault.open_sealed(
                 vault.Sealed(
                     key_id=row.credential_key_id,
@@ -84,7 +85,9 @@ def check_vault() -> None:
             )
     except vault.VaultError as error:
         raise StartRefused(
-            f"{error} Put the key that sealed the stored credentials back into AGENTVALET_VAULT_KEYS."
+            f"{error} Put the key that sealed the stored credentials back into AGENTVALET_VAULT_KEYS. If it is lost,"
+            " `manage.py provision` takes new credentials, and `manage.py rotate_vault_key --forget-unreadable` gives"
+            " up the old ones (docs/operations.md)."
         ) from None
 
 

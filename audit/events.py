@@ -38,6 +38,8 @@ class Event(StrEnum):
     PLATFORM_CONNECTED = "platform.connected"
     PLATFORM_CHANGED = "platform.changed"
     PLATFORM_DISCONNECTED = "platform.disconnected"
+    PLATFORM_CREDENTIAL_REWRAPPED = "platform.credential_rewrapped"  # under another vault key
+    PLATFORM_CREDENTIAL_FORGOTTEN = "platform.credential_forgotten"  # no vault key opened it
 
     PERMISSION_GRANTED = "permission.granted"
     PERMISSION_REVOKED = "permission.revoked"

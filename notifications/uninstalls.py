@@ -55,7 +55,7 @@ def ask(*, caller: Caller, reason: str, request_id: UUID, now: datetime) -> str:
             pending.save(update_fields=["token_hash"])
             return token
         if pending is not None:
-            _expire(pending, now)
+            _end(pending, UninstallStatus.TIMEOUT, now=now)
         wish = UninstallRequest.objects.create(
             owner_id=caller.owner_id,
             agent=agent,
@@ -71,6 +71,8 @@ def ask(*, caller: Caller, reason: str, request_id: UUID, now: datetime) -> str:
             url="/agents",
             now=now,
         )
+        if pending is not None:
+            _record(pending, Event.AGENT_UNINSTALL_EXPIRED, Result.DENIED, _SYSTEM, now, None)
         _record(wish, Event.AGENT_UNINSTALL_REQUESTED, Result.PENDING, caller.actor, now, request_id, reason=reason)
     return token
 
@@ -127,15 +129,10 @@ def expire_due(*, now: datetime, limit: int = 500) -> int:
             Agent.objects.select_for_update(of=("self",), no_key=True).get(pk=agent_id)
             wish = UninstallRequest.objects.select_related("agent").get(pk=pk)
             if wish.status == UninstallStatus.PENDING:
-                _expire(wish, now)
+                _end(wish, UninstallStatus.TIMEOUT, now=now)
+                _record(wish, Event.AGENT_UNINSTALL_EXPIRED, Result.DENIED, _SYSTEM, now, None)
                 expired += 1
     return expired
-
-
-def _expire(wish: UninstallRequest, now: datetime) -> None:
-    """The caller holds the agent's lock."""
-    _end(wish, UninstallStatus.TIMEOUT, now=now)
-    _record(wish, Event.AGENT_UNINSTALL_EXPIRED, Result.DENIED, _SYSTEM, now, None)
 
 
 def _locked(member: Member, uninstall_id: UUID, now: datetime) -> UninstallRequest:

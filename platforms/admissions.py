@@ -30,7 +30,7 @@ def approve(
 ) -> Registration:
     """Make the program an agent with the permissions picked (none is a choice, too). A taken name gets a number.
 
-    Locks: the registration, the owner.
+    Locks: the registration, its line in the inbox, the owner.
 
     Raises:
         NotAllowed: the member is no admin.
@@ -41,6 +41,7 @@ def approve(
     with transaction.atomic(durable=True):
         found = _locked(member, registration, now)
         change = Change(actor=_actor(member), request_id=request_id, now=now)
+        withdraw(owner_id=member.owner_id, tag=tag_of(found), now=now)
         found.agent = create_agent(
             owner_id=member.owner_id,
             name=found.agent_name,
@@ -64,6 +65,7 @@ def reject(*, member: Member, registration: UUID, request_id: UUID, now: datetim
     """Turn the program away. Raises NotAllowed, Registration.DoesNotExist and AlreadyDecided as `approve` does."""
     with transaction.atomic(durable=True):
         found = _locked(member, registration, now)
+        withdraw(owner_id=member.owner_id, tag=tag_of(found), now=now)
         _decide(found, RegistrationStatus.REJECTED, member=member, now=now)
         record_step(
             Event.REGISTRATION_REJECTED, Result.DENIED, found, actor=_actor(member), request_id=request_id, now=now
@@ -88,7 +90,6 @@ def _decide(registration: Registration, status: RegistrationStatus, *, member: M
     registration.decided_by = member.user.email
     registration.expires_at = now + ANSWER_LIFETIME
     registration.save(update_fields=["status", "agent", "decided_at", "decided_by", "expires_at"])
-    withdraw(owner_id=member.owner_id, tag=tag_of(registration), now=now)
 
 
 def _actor(member: Member) -> Actor:

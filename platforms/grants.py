@@ -1,5 +1,6 @@
 """Giving and taking permissions: each change with its row on record, inside the caller's transaction."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -27,11 +28,15 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """Who changes permissions, when, in which request."""
+    """Who changes permissions, when, in which request.
+
+    `write` puts it on record; a transaction that goes on locking rows afterwards keeps the rows for its end.
+    """
 
     actor: Actor
     request_id: UUID
     now: datetime
+    write: Callable[..., object] = record
 
 
 def give_chosen(*, agent: Agent, owner: Owner, choice: Choice, change: Change) -> Grant:
@@ -121,7 +126,7 @@ def _record(event: Event, *, agent: Agent, scope: Scope, grant: Grant, change: C
             facts["connection_id"] = str(grant.connection_id)
         if grant.expires_at:
             facts["expires_at"] = grant.expires_at.isoformat()
-    record(
+    change.write(
         event=event,
         result=Result.INFO,
         owner_id=agent.owner_id,

@@ -1,7 +1,7 @@
 """Sealed credentials: AES-256-GCM under a data key of their own, wrapped by a key from the settings.
 
-Rotation touches the wrapped data keys only: put a new key in front in AGENTVALET_VAULT_KEYS, rewrap every row,
-then drop the old key.
+Rotation touches the wrapped data keys only: put a new key in front in AGENTVALET_VAULT_KEYS, rewrap every row
+(`manage.py rotate_vault_key`), then drop the old key.
 """
 
 import base64
@@ -30,6 +30,10 @@ class Sealed(NamedTuple):
     key_id: str
     wrapped_key: bytes
     ciphertext: bytes
+
+
+EMPTY = Sealed("", b"", b"")
+"""Stands where a credential was that no key opens any more."""
 
 
 class KeyWrapper(Protocol):
@@ -98,6 +102,8 @@ def seal(plaintext: str, *, aad: bytes) -> Sealed:
 
 def open_sealed(sealed: Sealed, *, aad: bytes) -> str:
     """The text in `sealed`. Raises VaultError if a key is missing, or a byte or the place was changed."""
+    if sealed == EMPTY:
+        raise VaultError("There is no credential any more: provision a new one.")
     data_key = _wrapper().unwrap(sealed.wrapped_key, key_id=sealed.key_id, aad=aad)
     return _decrypt(AESGCM(data_key), sealed.ciphertext, aad=_text_aad(aad)).decode()
 
@@ -117,6 +123,11 @@ def rewrap(sealed: Sealed, *, aad: bytes) -> Sealed:
 def check_keys() -> None:
     """Raises VaultError with a sentence if AGENTVALET_VAULT_KEYS is unusable; for the checks at start."""
     _wrapper()
+
+
+def current_key_id() -> str:
+    """The id of the key that seals. Raises VaultError if AGENTVALET_VAULT_KEYS is unusable."""
+    return _wrapper().current_key_id
 
 
 def _wrapper() -> KeyWrapper:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from pytest_django.fixtures import Settings
 
 from agents.models import Agent, AgentKey, Member, User
@@ -117,6 +118,64 @@ def test_a_changed_password_is_not_set_back(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("OWNER_PASSWORD", "something else entirely")
     provision(folder)
     assert User.objects.get().check_password("correct horse battery")
+
+
+# (password, what the error says after line and field)
+WEAK: list[tuple[str, str]] = [
+    ("eleven-char", "This password is too short. It must contain at least 12 characters."),
+    ("x", "This password is too short. It must contain at least 12 characters."),
+    ("1q2w3e4r5t6y", "This password is too common."),
+    ("owner@example.com", "The password is too similar to the email."),
+]
+
+
+@pytest.mark.parametrize(("password", "said"), WEAK, ids=[row[0] for row in WEAK])
+def test_a_password_that_the_sign_in_would_not_take_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, password: str, said: str
+) -> None:
+    monkeypatch.setenv("OWNER_PASSWORD", password)
+    with pytest.raises(CommandError) as refused:
+        provision(folder)
+    assert f"line 2: members[0].password_env: {said}" in str(refused.value)
+    assert f"'{password}'" not in str(refused.value)
+    assert not User.objects.exists()
+
+
+def test_the_password_of_somebody_who_has_one_is_not_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    provision(folder)
+    monkeypatch.setenv("OWNER_PASSWORD", "x")
+    provision(folder)
+    assert User.objects.get().check_password("correct horse battery")
+
+
+@pytest.mark.parametrize(
+    ("roles", "opens"),
+    [
+        (["admin", "approver"], [True, False]),
+        (["approver", "auditor"], [False, True]),
+        (["auditor", "approver", "admin"], [True, False, True]),
+    ],
+)
+def test_the_django_admin_opens_and_closes_with_the_role(folder: Path, roles: list[str], opens: list[bool]) -> None:
+    for role, expected in zip(roles, opens, strict=True):
+        provision(folder, FILE.replace("role: admin", f"role: {role}"))
+        client = Client()
+        client.force_login(User.objects.get())
+        assert (User.objects.get().is_staff, client.get("/admin/").status_code == 200) == (expected, expected)
+
+
+def test_the_django_admin_stays_open_for_whoever_inspects_another_owner(folder: Path) -> None:
+    provision(folder)
+    provision(folder, "owner: Other\nmembers: [{email: owner@example.com, role: approver}]\n")
+    assert User.objects.get().is_staff
+    provision(folder, FILE.replace("role: admin", "role: approver"))
+    assert not User.objects.get().is_staff
+
+
+def test_a_superuser_keeps_the_django_admin(folder: Path) -> None:
+    User.objects.create_superuser("owner@example.com", "correct horse battery")
+    provision(folder, FILE.replace("role: admin", "role: approver"))
+    assert User.objects.get().is_staff
 
 
 def test_a_new_key_file_retires_the_old_key(folder: Path) -> None:

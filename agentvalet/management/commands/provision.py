@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from agentvalet.own_database import running_database
 from agentvalet.provision_file import ProvisionError
 from agentvalet.provisioning import provision
 
@@ -24,7 +25,8 @@ class Command(BaseCommand):
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
         try:
-            made = provision(text, base=file.parent)
+            with running_database():
+                made = provision(text, base=file.parent)
         except ProvisionError as error:
             raise CommandError("\n".join(f"{file}: {problem}" for problem in error.problems)) from error
         self.stdout.write(json.dumps(made, indent=2))
