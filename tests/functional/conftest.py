@@ -3,17 +3,18 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from agentvalet import embedded
 from tests.browser.conftest import chromium  # noqa: F401 - the fixture
 from tests.runtime.installation import ROOT, bare_environment
 from tests.runtime.valet import Valet as Provisioned
 from tests.world import CountingPlatform, private_key, public_key
 
 AGENT_PYTHON = ROOT / ".venv-demo" / "bin" / "python"
-LIFETIME = 12  # seconds until a card expires: long enough to click, short enough to wait for
 EMAIL, PASSWORD = "owner@example.com", "correct horse battery"
 
 FILE = """\
@@ -66,6 +67,16 @@ class Valet(Provisioned):
             text=True,
         )
 
+    def minutes_pass(self, minutes: int) -> None:
+        """As if everything that has a time of its own and is not settled had begun so much earlier."""
+        with embedded.Postgres(data_dir=self.data).connect(database="agentvalet") as connection:
+            connection.execute(
+                "UPDATE approvals_approvalrequest SET created_at = created_at - %(past)s, expires_at = expires_at - %(past)s,"
+                " decided_at = decided_at - %(past)s, execution_started_at = execution_started_at - %(past)s"
+                " WHERE executed_at IS NULL AND decision IN ('pending', 'approved')",
+                {"past": timedelta(minutes=minutes)},
+            )
+
 
 def answer_of(agent: "subprocess.Popen[str]") -> dict[str, Any]:
     """What the published client got in the end."""
@@ -81,7 +92,6 @@ def valet(running_platform: CountingPlatform) -> Iterator[Valet]:
     valet = Valet()
     valet.env |= {
         "AGENTVALET_PRIVATE_TARGETS": running_platform.url.removeprefix("http://"),
-        "AGENTVALET_APPROVAL_LIFETIME": str(LIFETIME),
         "AGENTVALET_APPROVED_TIMEOUT": "4",
     }
     try:
