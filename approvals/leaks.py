@@ -16,21 +16,24 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db import connection as database
 
 from approvals.secret_shapes import SHAPES
 from platforms.models import Connection, credential_aad
 from platforms.vault import Sealed, VaultError, open_sealed
 
 logger = logging.getLogger(__name__)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 MIN_LENGTH = 16
 _KEY = secrets.token_bytes(32)
 _KEPT = 10_000  # connections whose hashes stay in memory
+_KEPT_OWNERS = 1_000
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{8,2000}\.(eyJ[A-Za-z0-9_-]{8,4000})\.[A-Za-z0-9_-]{16,2000}")
 
@@ -79,6 +82,7 @@ class _Needles:
 
 _Key: TypeAlias = tuple[UUID, int, str]  # connection, version of its credential, type of authentication
 _cache: "OrderedDict[_Key, tuple[_Needle, ...]]" = OrderedDict()
+_by_owner: "OrderedDict[tuple[_Key, ...], _Needles]" = OrderedDict()  # put together, by what an owner has now
 _lock = threading.Lock()
 
 
@@ -163,20 +167,37 @@ def _secrets_in(auth_type: str, credential: str) -> Iterator[str]:
         yield credential
 
 
+# Written by hand: this runs before every call of every agent.
+_CURRENT = """
+SELECT c.id, c.credential_version, p.auth ->> 'type'
+  FROM platforms_connection c JOIN platforms_platform p ON p.id = c.platform_id
+ WHERE p.owner_id = %s
+ ORDER BY c.id
+"""
+
+
 def _needles_of(owner_id: UUID) -> _Needles:
     """One query per call; another one, and the vault, only for what this process has not seen yet."""
-    connections = Connection.objects.filter(platform__owner_id=owner_id)
-    current: list[_Key] = list(connections.values_list("pk", "credential_version", "platform__auth__type"))
+    with database.cursor() as cursor:
+        cursor.execute(_CURRENT, [owner_id])
+        current: tuple[_Key, ...] = tuple(cursor.fetchall())
     with _lock:
+        if found := _by_owner.get(current):
+            return found
         known = {key: _cache[key] for key in current if key in _cache}
-    if len(known) < len(current):
-        fresh = _fingerprint(connections.exclude(pk__in=[key[0] for key in known]))
-        known |= fresh
-        with _lock:
-            _cache.update(fresh)
-            while len(_cache) > _KEPT:
-                _cache.popitem(last=False)
-    return _indexed(needle for needles in known.values() for needle in needles)
+    fresh = _fingerprint([key[0] for key in current if key not in known])
+    needles = _indexed(needle for found in (known | fresh).values() for needle in found)
+    with _lock:
+        _remember(_cache, fresh, most=_KEPT)
+        if len(known) + len(fresh) == len(current):  # what did not open is tried again
+            _remember(_by_owner, {current: needles}, most=_KEPT_OWNERS)
+    return needles
+
+
+def _remember(cache: "OrderedDict[_K, _V]", found: Mapping[_K, _V], *, most: int) -> None:
+    cache.update(found)
+    while len(cache) > most:
+        cache.popitem(last=False)
 
 
 def _indexed(needles: Iterable[_Needle]) -> _Needles:
@@ -186,9 +207,11 @@ def _indexed(needles: Iterable[_Needle]) -> _Needles:
     return _Needles(by_anchor, frozenset(needle.anchor_length for each in by_anchor.values() for needle in each))
 
 
-def _fingerprint(connections: QuerySet[Connection]) -> dict[_Key, tuple[_Needle, ...]]:
+def _fingerprint(connection_ids: list[UUID]) -> dict[_Key, tuple[_Needle, ...]]:
     found: dict[_Key, tuple[_Needle, ...]] = {}
-    for connection in connections.select_related("platform"):
+    if not connection_ids:
+        return found
+    for connection in Connection.objects.filter(pk__in=connection_ids).select_related("platform"):
         sealed = Sealed(
             connection.credential_key_id,
             bytes(connection.credential_wrapped_key),
