@@ -11,6 +11,7 @@ from agents.models import Member
 from approvals import transitions
 from approvals.binding import FORM_VERSION, Form
 from approvals.direct import forward
+from approvals.limits import check_pending
 from approvals.models import ApprovalRequest
 from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
@@ -57,6 +58,7 @@ def submit_action(
         SecretInRequest: see `approvals.leaks`. This is looked at first, so that no secret gets on record.
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
+        ApiError: 429, see `approvals.limits.check_pending`.
         PlatformUnreachable, CannotSend: see `approvals.direct.forward`.
     """
     refuse_leak(caller=caller, asked=action, reason=action.reason, request_id=request_id, now=now)
@@ -77,6 +79,7 @@ def submit_action(
         raise
     form = _form_of(caller, action, endpoint, coverage)
     if evaluate(coverage) is Verdict.ASK:
+        check_pending(caller=caller, form=form, request_id=request_id, now=now)
         return transitions.request(
             caller=caller,
             form=form,

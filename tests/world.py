@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
@@ -96,20 +97,28 @@ class Side:
         return self.members["auditor"]
 
 
-def make_side(name: str, *, base_url: str, token: str) -> Side:
+# Name, rules, whether a person is asked.
+SCOPES = (("chat:read", ["GET /**"], False), ("chat:write", ["POST /**", "DELETE /api/messages/*"], True))
+
+
+def make_side(
+    name: str,
+    *,
+    base_url: str,
+    token: str,
+    agent_name: str = "",
+    scopes: Iterable[tuple[str, list[str], bool]] = SCOPES,
+) -> Side:
     """An owner with three members, an agent, and two scopes: chat:read (straight through) and chat:write (asks)."""
     owner = Owner.objects.create(name=name)
     members = {role.value: make_member(owner, f"{role.value}@{name.lower()}.example", role) for role in Role}
-    agent = Agent.objects.create(owner=owner, name=f"{name} bot", status=AgentStatus.ACTIVE)
+    agent = Agent.objects.create(owner=owner, name=agent_name or f"{name} bot", status=AgentStatus.ACTIVE)
     add_key(agent=agent, pem=public_key(agent.name))
     platform = Platform.objects.create(
         owner=owner, slug="acme-chat", name="Acme Chat", base_url=base_url, auth={"type": "bearer"}
     )
     side = Side(owner, members, agent, platform, make_connection(platform, token))
-    for scope, rules, asks in (
-        ("chat:read", ["GET /**"], False),
-        ("chat:write", ["POST /**", "DELETE /api/messages/*"], True),
-    ):
+    for scope, rules, asks in scopes:
         rule = Scope.objects.create(platform=platform, name=scope, rules=rules)
         side.grants[scope] = Grant.objects.create(agent=agent, scope=rule, require_approval=asks)
     return side
@@ -140,8 +149,9 @@ def new_token() -> str:
     return f"tok-{secrets.token_hex(16)}"
 
 
-def submit(side: Side, *, now: datetime | None = None, **change: Any) -> ApprovalRequest:
-    """Have the side's agent ask for POST /api/messages; what waits for a person comes back."""
+def submit(side: Side, *, agent: Agent | None = None, now: datetime | None = None, **change: Any) -> ApprovalRequest:
+    """Have the side's agent (or another of its owner) ask for POST /api/messages; what waits for a person comes back."""
+    agent = agent or side.agent
     action = Action(
         platform="acme-chat",
         scope="chat:write",
@@ -152,11 +162,12 @@ def submit(side: Side, *, now: datetime | None = None, **change: Any) -> Approva
         reason="",
     )
     caller = Caller(
-        agent_id=side.agent.pk,
-        agent_name=side.agent.name,
+        agent_id=agent.pk,
+        agent_name=agent.name,
         owner_id=side.owner.pk,
         status=AgentStatus.ACTIVE,
         session_id="",
+        parent_id=agent.parent_id or "",
     )
     queued = submit_action(
         caller=caller,
