@@ -1,6 +1,7 @@
 """Forensics on approvals in Django's admin: the whole story of one call on one page; nobody edits history here."""
 
 import json
+import logging
 from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
+from django.db.models.functions import Length, Substr
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -18,6 +20,10 @@ from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
 from audit.admin import ReadOnlyAdmin
 from audit.models import AuditEvent
+
+logger = logging.getLogger(__name__)
+
+MOST_SHOWN = 64 * 1024  # characters of a call or an answer
 
 
 class DecisionFilter(admin.SimpleListFilter):
@@ -52,7 +58,9 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
-        return super().get_queryset(request).select_related("owner", "agent")
+        """Without the long columns: of an answer no more is read than the page shows, and the list needs none."""
+        rows = super().get_queryset(request).select_related("owner", "agent")
+        return rows.defer("form", "result_json", "disclosure")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ApprovalRequest], search_term: str
@@ -76,18 +84,24 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
                 check_seal(approval)
         except Tampered as error:
             return f"TAMPERED: {error}"
+        except Exception:
+            logger.exception("approval %s cannot be checked", approval.pk)
+            return "TAMPERED: the row cannot be checked"
         return "Digest, columns and seal fit the stored call."
 
     @admin.display(description="Stored call")
     def stored_call(self, approval: ApprovalRequest) -> SafeString:
         text = bytes(approval.form).decode("utf-8", errors="backslashreplace")
-        with suppress(ValueError):
-            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", "\n".join(map(reveal, text.split("\n"))))
+        if len(text) <= MOST_SHOWN:
+            with suppress(ValueError, RecursionError):
+                text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        return _shown(text[:MOST_SHOWN], len(text))
 
     @admin.display(description="result_json")
     def stored_result(self, approval: ApprovalRequest) -> SafeString | str:
-        return format_html("<pre>{}</pre>", reveal(approval.result_json)) if approval.result_json else "-"
+        columns = (Substr("result_json", 1, MOST_SHOWN), Length("result_json"))
+        head, length = ApprovalRequest.objects.filter(pk=approval.pk).values_list(*columns).get()
+        return _shown(head, length) if head else "-"
 
     @admin.display(description="seal")
     def seal_hex(self, approval: ApprovalRequest) -> str:
@@ -115,3 +129,9 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
         return format_html(
             '<table><tbody>{}</tbody></table><a href="{}">Audit log, request {}</a>', rows, more, approval.request_id
         )
+
+
+def _shown(head: str, length: int) -> SafeString:
+    """`head` revealed, and a mark if it is not all of the text's `length` characters."""
+    cut = format_html("<p>… cut here, {} characters in all</p>", length) if length > len(head) else ""
+    return format_html("<pre>{}</pre>{}", "\n".join(map(reveal, head.split("\n"))), cut)

@@ -1,25 +1,35 @@
 """How a request body is laid out for reading: one line per field, nothing added, dropped or reordered.
 
 The text is cut into tokens and never rebuilt from parsed values, so numbers, duplicate keys and the order of keys are
-shown as they will be sent.
+shown as they will be sent. Whether it is JSON is the content type's word; any text comes out whole either way.
+
+What that costs is bounded by limits on lines and on characters, for the text is an agent's.
 """
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from django.utils.html import escape
 from django.utils.safestring import SafeString
 
-from agents.reveal import marked_html, pieces
+from agents.reveal import marked_html, pieces, reveal
 
 SUMMARY_LENGTH = 140  # characters of a payload on the closed card
-PLAIN_FROM = 64 * 1024  # characters; from here on a payload is shown in a box of its own, without line numbers
+PLAIN_FROM = 64 * 1024  # characters; from here on a payload is shown in a box of its own, without numbers and colours
+MOST_LINES = 5_000  # of one payload; beyond them it is shown as it is sent
 _DEEPEST_INDENT = 20  # levels; deeper ones say their level in words
-_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+# Strings (the last one may lack its end), punctuation, and everything else that is not JSON's white space. Every
+# character of any text is in one of them, and none is looked at twice.
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[{}\[\],:]|[^ \t\n\r{}\[\],:"]++', re.DOTALL)
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _SPECIAL = re.compile(r"[\b\t\n\f\r]")
+_BREAK = "\\n\n│ "  # a line break inside a value, where lines have no numbers: no field begins with this bar
+
+_ShowString = Callable[[str, str], str]  # a value, "key" or "string" → HTML
+_Row = tuple[int, SafeString]  # depth, HTML
 
 
 class Line(NamedTuple):
@@ -30,65 +40,96 @@ class Line(NamedTuple):
 
 
 class Payload(NamedTuple):
-    """A request body, ready for a template. `lines` is empty for a long one, which has `text` instead."""
+    """A text, ready for a template. `lines` is empty for a long one, which has `text` instead."""
 
     length: int  # characters
-    is_json: bool
     lines: list[Line]
     text: SafeString
+    as_sent: bool = False  # too many lines to lay it out
+    is_cut: bool = False
 
 
-def lay_out(body: str) -> Payload:
-    """The whole of `body` for the opened card."""
-    is_json = _is_json(body)
-    rows = _json_rows(body) if is_json else _text_rows(body)
+def is_json(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def lay_out(body: str, *, as_json: bool) -> Payload:
+    """The whole of `body`, whatever it takes."""
     if len(body) < PLAIN_FROM:
-        return Payload(len(body), is_json, [Line(_indent(depth), html) for depth, html in rows], SafeString(""))
-    text = SafeString("\n".join(f"{_indent(depth)}{html}" for depth, html in rows))
-    return Payload(len(body), is_json, [], text)
+        rows = _up_to(MOST_LINES, _rows(body, as_json, _coloured))
+        if rows is not None:
+            return Payload(len(body), [Line(_indent(depth), html) for depth, html in rows], SafeString(""))
+    elif body.count("\\n") <= MOST_LINES:
+        rows = _up_to(MOST_LINES, _rows(body, as_json, _uncoloured))
+        if rows is not None:
+            return Payload(len(body), [], SafeString("\n".join(f"{_indent(depth)}{html}" for depth, html in rows)))
+    return Payload(len(body), [], _plain(body), as_sent=True)
 
 
-def first_line(body: str) -> tuple[str, bool]:
+def lay_out_small(body: str, *, as_json: bool, most_lines: int) -> Payload | None:
+    """The whole of `body`; None if that takes more lines."""
+    rows = _up_to(most_lines, _rows(body, as_json, _coloured))
+    if rows is None:
+        return None
+    return Payload(len(body), [Line(_indent(depth), html) for depth, html in rows], SafeString(""))
+
+
+def beginning(head: str, *, length: int) -> Payload:
+    """A text of `length` characters, of which only `head` is to be shown."""
+    return Payload(length, [], _plain(head), as_sent=True, is_cut=True)
+
+
+def first_line(body: str, *, as_json: bool) -> tuple[str, bool]:
     """The beginning of `body` on one line, not yet revealed, and whether that is less than all of it."""
-    if not _is_json(body):
-        line = body.split("\n", 1)[0][:SUMMARY_LENGTH]
+    if not as_json:
+        line = body[: SUMMARY_LENGTH + 1].partition("\n")[0][:SUMMARY_LENGTH]
         return line, len(line) < len(body)
     shown = ""
-    for symbol in _TOKEN.findall(body):
-        if symbol.startswith('"'):
-            shown += f'"{_SPECIAL.sub(_escape, _quoted(json.loads(symbol)))}"'
+    for found in _TOKEN.finditer(body):
+        symbol = found.group()
+        value = _value_of(symbol)
+        if value is not None:
+            shown += f'"{_SPECIAL.sub(_escape, _quoted(value[: SUMMARY_LENGTH + 1]))}"'
         else:
-            shown += f"{symbol} " if symbol in {",", ":"} else symbol
+            shown += f"{symbol} " if symbol in {",", ":"} else symbol[: SUMMARY_LENGTH + 1]
         if len(shown) > SUMMARY_LENGTH:
             return shown[:SUMMARY_LENGTH], True
     return shown, False
 
 
-def _is_json(body: str) -> bool:
-    try:
-        json.loads(body, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        return False
-    return True
+def _up_to(most_lines: int, rows: Iterator[_Row]) -> list[_Row] | None:
+    """All rows, None if they are more lines than that: then the rest is not even looked at."""
+    taken, lines = [], 0
+    for row in rows:
+        lines += 1 + row[1].count("<br>") + row[1].count("\n")
+        if lines > most_lines:
+            return None
+        taken.append(row)
+    return taken
 
 
-def _text_rows(body: str) -> Iterator[tuple[int, SafeString]]:
-    for line in body.split("\n"):
-        yield 0, marked_html(pieces(line))
+def _rows(body: str, as_json: bool, show: _ShowString) -> Iterator[_Row]:
+    return _json_rows(body, show) if as_json else _text_rows(body)
 
 
-def _json_rows(body: str) -> Iterator[tuple[int, SafeString]]:
-    depth, row = 0, ""
-    symbols = _TOKEN.findall(body)
-    for at, symbol in enumerate(symbols):
-        following = symbols[at + 1] if at + 1 < len(symbols) else ""
+def _text_rows(body: str) -> Iterator[_Row]:
+    start = end = 0
+    while end >= 0:
+        end = body.find("\n", start)
+        yield 0, marked_html(pieces(body[start : end if end >= 0 else None]))
+        start = end + 1
+
+
+def _json_rows(body: str, show: _ShowString) -> Iterator[_Row]:
+    depth, row, before = 0, "", ""
+    for symbol, following in pairwise(chain((found.group() for found in _TOKEN.finditer(body)), [""])):
         if symbol in {"{", "["}:
             row += symbol
             if following not in {"}", "]"}:
                 yield depth, SafeString(row)
                 depth, row = depth + 1, ""
         elif symbol in {"}", "]"}:
-            if symbols[at - 1] not in {"{", "["}:
+            if before not in {"{", "["}:
                 yield depth, SafeString(row)
                 depth, row = depth - 1, ""
             row += symbol
@@ -97,18 +138,40 @@ def _json_rows(body: str) -> Iterator[tuple[int, SafeString]]:
             row = ""
         elif symbol == ":":
             row += ": "
-        elif symbol.startswith('"'):
-            row += _string(json.loads(symbol), kind="key" if following == ":" else "string")
+        elif (value := _value_of(symbol)) is not None:
+            row += show(value, "key" if following == ":" else "string")
         else:
-            row += f'<span class="json-literal">{escape(symbol)}</span>'
+            row += f'<span class="json-literal">{marked_html(pieces(symbol))}</span>'
+        before = symbol
     yield depth, SafeString(row)
 
 
-def _string(value: str, *, kind: str) -> str:
+def _value_of(symbol: str) -> str | None:
+    """What a token stands for if it is a sound JSON string."""
+    if not symbol.startswith('"'):
+        return None
+    try:
+        return str(json.loads(symbol))
+    except ValueError:
+        return None
+
+
+def _coloured(value: str, kind: str) -> str:
     """A JSON string with its marks. A line break stays an escape; what follows goes on below it, unnumbered."""
     parts = (marked_html(_string_pieces(part)) for part in value.split("\n"))
     inner = '<span class="codepoint">\\n</span><br>'.join(parts)
     return f'<bdi class="json-{kind}">&quot;{inner}&quot;</bdi>'
+
+
+def _uncoloured(value: str, kind: str) -> str:
+    """The same without markup for marks, which would be many times as long as the text."""
+    parts = (escape("".join(text for _, text in _string_pieces(part))) for part in value.split("\n"))
+    return f"<bdi>&quot;{_BREAK.join(parts)}&quot;</bdi>"
+
+
+def _plain(text: str) -> SafeString:
+    """As it is sent, revealed."""
+    return SafeString("\n".join(escape(reveal(line)) for line in text.split("\n")))
 
 
 def _string_pieces(value: str) -> Iterator[tuple[bool, str]]:

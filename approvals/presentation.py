@@ -5,22 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal, reveal_html
-from approvals.binding import Form, FormError, Tampered, check_row, read_form
+from approvals.call_display import Call, read_answer, read_call
 from approvals.models import ApprovalRequest, Decision
-from approvals.payload import Payload, first_line, lay_out
-
-__all__ = ["Card", "CardState", "Outcome", "make_card", "make_cards", "outcome_of", "reveal", "sentence_of_decision"]
-
-# Characters of payload that one page lays out. An agent may queue many large calls; the rest is read, and decided on,
-# one page each.
-PAGE_BUDGET = 256 * 1024
-ACTION_LENGTH = 80  # characters of the path on the closed card
+from approvals.payload import Payload
 
 
 class CardState(StrEnum):
@@ -34,17 +26,6 @@ class CardState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """The whole call, revealed. `payload` is None without a body, or where `Card.too_long` says so."""
-
-    method: SafeString
-    url: SafeString
-    content_type: SafeString
-    payload: Payload | None
-    length: int  # characters of the body
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
     """One approval row, ready for a template. Every text that an agent had a hand in is revealed and escaped."""
 
@@ -53,11 +34,8 @@ class Card:
     agent_name: SafeString
     platform: SafeString
     scope: SafeString
-    action: SafeString
-    summary: SafeString
-    summary_cut: bool
-    call: Call | None
-    too_long: bool
+    call: Call | None  # None if it has not been read (`too_long`) or cannot be
+    too_long: bool  # for a list: it is read, and decided on, on its own page
     reason: SafeString
     connection: SafeString
     deny_reason: SafeString
@@ -96,63 +74,44 @@ class Outcome:
 
 
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
-    """Cards of one page, in the given order; the payloads share PAGE_BUDGET."""
+    """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
     last_made = _last_made(rows)
-    cards, budget = [], PAGE_BUDGET
-    for row in rows:
-        card = make_card(approval=row, now=now, budget=budget, last_made=last_made)
-        if card.call is not None and card.call.payload is not None:
-            budget -= card.call.length
-        cards.append(card)
-    return cards
+    return [_make_card(row, now=now, listed=True, last_made=last_made) for row in rows]
 
 
-def make_card(
-    *,
+def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Card:
+    """The card of one row with all that there is to it."""
+    return _make_card(approval, now=now, listed=False, last_made=_last_made([approval]), note=note)
+
+
+def _make_card(
     approval: ApprovalRequest,
+    *,
     now: datetime,
-    budget: int | None = None,
-    last_made: Mapping[tuple[str, str], datetime] | None = None,
+    listed: bool,
+    last_made: Mapping[tuple[str, str], datetime],
     note: str = "",
 ) -> Card:
-    """The card of one row. `budget`: how many characters of payload may be laid out, None for any number."""
     state = _state(approval, now)
-    form: Form | None
-    try:
-        form = check_row(approval)
-    except Tampered:
-        state = CardState.TAMPERED if state == CardState.PENDING else state
-        form = _form_as_stored(approval)
-    body = form.body if form else None
-    times = _last_made([approval]) if last_made is None else last_made
-    too_long = body is not None and budget is not None and len(body) > budget
-    summary, cut = first_line(body) if body is not None else ("", False)
+    was_read = "form" not in approval.get_deferred_fields()
+    call = read_call(approval, listed=listed) if was_read else None
+    if state == CardState.PENDING and was_read and (call is None or not call.is_sound):
+        state = CardState.TAMPERED
     return Card(
         approval=approval,
         state=state,
         agent_name=reveal_html(approval.agent_name),
         platform=reveal_html(approval.platform),
         scope=reveal_html(approval.scope),
-        action=reveal_html(_action(form)) if form else SafeString(""),
-        summary=reveal_html(summary),
-        summary_cut=cut,
-        call=None
-        if form is None
-        else Call(
-            method=reveal_html(form.method),
-            url=reveal_html(form.url),
-            content_type=reveal_html(form.content_type),
-            payload=None if body is None or too_long else lay_out(body),
-            length=len(body or ""),
-        ),
-        too_long=too_long,
+        call=call,
+        too_long=not was_read or (call is not None and call.too_long),
         reason=reveal_html(approval.reason) if approval.reason else SafeString(""),
         connection=reveal_html(approval.connection_label),
         deny_reason=reveal_html(approval.deny_reason) if approval.deny_reason else SafeString(""),
-        answer=lay_out(approval.result_json) if approval.result_json and budget is None else None,
+        answer=None if listed else read_answer(approval),
         failure=failure_of(approval),
-        last_made=times.get((approval.agent_id, approval.digest)),
+        last_made=last_made.get((approval.agent_id, approval.digest)),
         time_left=_clock(int((approval.expires_at - now).total_seconds())),
         note=note,
     )
@@ -166,13 +125,13 @@ def outcome_of(approval: ApprovalRequest) -> Outcome | None:
 
 def failure_of(approval: ApprovalRequest) -> SafeString:
     """One sentence on why an approved call failed, "" if it did not."""
+    status = approval.result_status
+    if status is not None and status >= 300:
+        phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
+        return reveal_html(f"{approval.platform} answered {status} {phrase} to {approval.scope}.")
     if approval.execution_error:
         return reveal_html(f"{approval.platform}: {approval.execution_error}")
-    status = approval.result_status
-    if status is None or status < 300:
-        return SafeString("")
-    phrase = HTTPStatus(status).phrase if status in set(HTTPStatus) else "unknown status"
-    return reveal_html(f"{approval.platform} answered {status} {phrase} to {approval.scope}.")
+    return SafeString("")
 
 
 def sentence_of_decision(approval: ApprovalRequest) -> str:
@@ -191,20 +150,6 @@ def _state(approval: ApprovalRequest, now: datetime) -> CardState:
     if approval.executed_at is None:
         return CardState.PROCESSING
     return CardState.FAILED if failure_of(approval) else CardState.FINISHED
-
-
-def _form_as_stored(approval: ApprovalRequest) -> Form | None:
-    """For looking only: a row that fails its checks is not decided on."""
-    try:
-        return read_form(bytes(approval.form))
-    except FormError:
-        return None
-
-
-def _action(form: Form) -> str:
-    """Method and path as the closed card shows them, a cut marked."""
-    path = urlsplit(form.url).path or "/"
-    return f"{form.method} {path}" if len(path) <= ACTION_LENGTH else f"{form.method} {path[:ACTION_LENGTH]}… (cut)"
 
 
 def _last_made(approvals: list[ApprovalRequest]) -> dict[tuple[str, str], datetime]:

@@ -1,4 +1,7 @@
-"""The pages under /approvals: the queue, one call, and the two buttons. A script of ours asks for parts of them."""
+"""The pages under /approvals: the queue, one call, the two buttons, long texts to download.
+
+A script of ours asks for parts of the pages.
+"""
 
 from uuid import UUID
 
@@ -12,11 +15,12 @@ from django.views.decorators.http import require_POST, require_safe
 
 from agents.middleware import MemberRequest, wants_fragment
 from approvals import services
-from approvals.models import ApprovalRequest, Decision, Queue
+from approvals.call_display import body_of
+from approvals.listing import list_queue
+from approvals.models import ApprovalQuerySet, ApprovalRequest, Decision, Queue
 from approvals.presentation import make_card, make_cards, outcome_of, sentence_of_decision
 from approvals.transitions import AlreadyDecided, StaleDigest
 
-MOST_CARDS = 50  # of one page, oldest first; the rest moves up as these are decided
 MOST_OUTCOMES = 10  # toasts of one refresh
 CHANGED = "This call is not the one you were shown. Nothing was decided: read it again."
 READ_ONLY = "Your role reads only. Nothing was decided."
@@ -26,19 +30,14 @@ READ_ONLY = "Your role reads only. Nothing was decided."
 @require_safe
 def queue(request: MemberRequest) -> HttpResponse:
     """The queue. With `X-Fragment: 1` and `?version=` only what changed since, 204 when nothing did (one row read)."""
-    owner = request.member.owner
     version = _queue_version(request)
     if _is_current(request, version):
         return _stamp(HttpResponse(status=204), request)
-    pending = ApprovalRequest.objects.for_owner(owner).pending(request.now)
-    running = ApprovalRequest.objects.for_owner(owner).filter(decision=Decision.APPROVED, executed_at__isnull=True)
-    total = pending.count()
-    rows = [*pending.order_by("created_at", "pk")[:MOST_CARDS], *running.order_by("decided_at")[:MOST_CARDS]]
-    cards = make_cards(approvals=sorted(rows, key=lambda row: (row.created_at, row.pk)), now=request.now)
+    listing = list_queue(owner=request.member.owner, now=request.now)
     context = {
-        "cards": cards,
-        "pending_count": total,
-        "hidden_count": max(0, total - MOST_CARDS),
+        "cards": make_cards(approvals=listing.rows, now=request.now),
+        "pending_count": listing.pending_count,
+        "hidden_count": listing.hidden_count,
         "version": version,
         "now_ms": _milliseconds(request),
         "url": request.path,
@@ -52,15 +51,18 @@ def queue(request: MemberRequest) -> HttpResponse:
 @never_cache
 @require_safe
 def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
-    """One whole call: to decide on while it is pending, its story afterwards. Fragments as in `queue`."""
-    version = _queue_version(request)
-    if _is_current(request, version):
+    """One whole call: to decide on while it is pending, its story afterwards.
+
+    Fragments as in `queue`, when this row has changed: a long call is not laid out again because others come and go.
+    """
+    versions = _rows(request).filter(pk=approval_id).values_list("queue_version", flat=True)
+    if _is_current(request, versions.first()):
         return _stamp(HttpResponse(status=204), request)
     approval = _approval(request, approval_id)
     context = {
         "cards": [make_card(approval=approval, now=request.now)],
-        "pending_count": ApprovalRequest.objects.for_owner(request.member.owner).pending(request.now).count(),
-        "version": version,
+        "pending_count": _rows(request).pending(request.now).count(),
+        "version": approval.queue_version,
         "now_ms": _milliseconds(request),
         "url": request.path,
         "outcomes": [],
@@ -69,6 +71,32 @@ def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/detail.html"
     return _stamp(render(request, template, context), request)
+
+
+@never_cache
+@require_safe
+def payload_text(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+    """The exact body of a call, to be saved."""
+    return _attachment(f"call-{approval_id}.txt", body_of(_approval(request, approval_id)))
+
+
+@never_cache
+@require_safe
+def answer_text(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+    """The whole of what the agent is told that the platform said, to be saved."""
+    answers = _rows(request).filter(pk=approval_id).values_list("result_json", flat=True)
+    return _attachment(f"answer-{approval_id}.txt", answers.first())
+
+
+def _attachment(name: str, text: str | None) -> HttpResponse:
+    """Plain text that no browser opens in place: agents and platforms wrote it. No text is a 404."""
+    if text is None:
+        raise Http404
+    return HttpResponse(
+        text.encode(errors="backslashreplace"),
+        content_type="text/plain; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 @never_cache
@@ -143,9 +171,14 @@ def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", 
     return _stamp(response, request)
 
 
+def _rows(request: MemberRequest) -> ApprovalQuerySet:
+    return ApprovalRequest.objects.for_owner(request.member.owner)
+
+
 def _approval(request: MemberRequest, approval_id: UUID) -> ApprovalRequest:
+    """The row without its answer, which may be long (`presentation` reads as much of it as is shown)."""
     try:
-        return ApprovalRequest.objects.for_owner(request.member.owner).get(pk=approval_id)
+        return _rows(request).defer("result_json", "disclosure").get(pk=approval_id)
     except ApprovalRequest.DoesNotExist as error:
         raise Http404 from error
 
@@ -161,9 +194,10 @@ def _known_version(request: HttpRequest) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _is_current(request: HttpRequest, version: int) -> bool:
+def _is_current(request: HttpRequest, version: int | None) -> bool:
     """Nothing to tell. A page that sees a card's time run out before the sweep does asks with `expired=1`."""
-    return wants_fragment(request) and _known_version(request) == version and "expired" not in request.GET
+    known = _known_version(request)
+    return wants_fragment(request) and known is not None and known == version and "expired" not in request.GET
 
 
 def _outcomes(request: MemberRequest, version: int) -> list[object]:
@@ -171,10 +205,12 @@ def _outcomes(request: MemberRequest, version: int) -> list[object]:
     known = _known_version(request)
     if known is None or not wants_fragment(request):
         return []
-    rows = ApprovalRequest.objects.for_owner(request.member.owner).filter(
-        queue_version__gt=known, queue_version__lte=version, executed_at__isnull=False
+    rows = (
+        _rows(request)
+        .filter(queue_version__gt=known, queue_version__lte=version, executed_at__isnull=False)
+        .defer("form", "result_json", "disclosure")
     )
-    found = (outcome_of(row) for row in rows.order_by("-queue_version").defer("form")[:MOST_OUTCOMES])
+    found = (outcome_of(row) for row in rows.order_by("-queue_version")[:MOST_OUTCOMES])
     return [outcome for outcome in found if outcome is not None]
 
 

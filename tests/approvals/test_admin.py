@@ -1,10 +1,14 @@
 """/admin: the whole story of one call on one page, for those who may look, and nothing to change."""
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents.models import User
+from approvals.admin import MOST_SHOWN
+from approvals.binding import digest_of
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from tests.approvals.test_decisions import approve
@@ -78,6 +82,36 @@ def test_a_row_is_found_by(auditor: Client, acme: Side, what: str) -> None:
         "part of a name": "cme b",
     }[what]
     assert str(approval.pk) in auditor.get(LIST, {"q": str(term)}).content.decode()
+
+
+def test_the_list_reads_no_long_column(auditor: Client, acme: Side) -> None:
+    executed(acme)
+    with CaptureQueriesContext(connection) as queries:
+        assert auditor.get(LIST).status_code == 200
+    sql = " ".join(query["sql"] for query in queries)
+    assert "approvals_approvalrequest" in sql
+    assert not any(f'"{column}"' in sql for column in ("form", "result_json", "disclosure"))
+
+
+def test_long_texts_are_cut_on_the_page_with_a_mark(auditor: Client, acme: Side) -> None:
+    approval = executed(acme)
+    ApprovalRequest.objects.filter(pk=approval.pk).update(
+        result_json=f"[{'[],' * MOST_SHOWN}1]", form=b"x" * MOST_SHOWN + b"THE END"
+    )
+    page = auditor.get(f"{LIST}{approval.pk}/change/").content.decode()
+    assert f"… cut here, {3 * MOST_SHOWN + 3} characters in all" in page
+    assert f"… cut here, {MOST_SHOWN + 7} characters in all" in page
+    assert "THE END" not in page
+    assert len(page) < 3 * MOST_SHOWN
+
+
+@pytest.mark.parametrize("form", [b"", b"[" * 50_000, b"\xff", b"{}", b"9" * 5_000])
+def test_a_row_that_cannot_be_read_is_called_so_and_shown(auditor: Client, acme: Side, form: bytes) -> None:
+    approval = executed(acme)
+    for digest in ("0" * 64, "é" * 64, digest_of(form)):
+        ApprovalRequest.objects.filter(pk=approval.pk).update(form=form, digest=digest)
+        response = auditor.get(f"{LIST}{approval.pk}/change/")
+        assert (response.status_code, "TAMPERED" in response.content.decode()) == (200, True)
 
 
 @pytest.mark.parametrize("path", [f"{LIST}add/", f"{LIST}{{pk}}/delete/", "/admin/audit/auditevent/add/"])

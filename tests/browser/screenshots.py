@@ -15,6 +15,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 def fill(scene: Scene) -> None:
     """A few calls as they come in on an ordinary day."""
     now = timezone.now()
+    support = scene.add_agent("support-agent")
     scene.add_platform(
         "github",
         base_url="https://api.github.com",
@@ -29,7 +30,7 @@ def fill(scene: Scene) -> None:
         platform="stripe",
         scope="refunds:write",
         endpoint="/v1/refunds",
-        agent=scene.add_agent("support-agent"),
+        agent=support,
         reason="The customer was charged twice for order 20931 and asked for the second charge back.",
         now=now - timedelta(seconds=548),
     )

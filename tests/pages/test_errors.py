@@ -42,7 +42,7 @@ def test_agents_get_json() -> None:
     for status, answer in answers(a_request("/v1/nothing")):
         assert (answer.status_code, answer["Content-Type"]) == (status, "application/json")
         body = json.loads(answer.content)
-        assert set(body) == {"error", "correlation_id"}
+        assert set(body) == {"error", "code", "correlation_id", "report_hint"}
         assert body["correlation_id"] == "3b1f"
 
 
@@ -52,7 +52,12 @@ def test_an_unknown_address_is_a_plain_404(db: None) -> None:
     assert "There is nothing here" in page.content.decode()
     assert page["X-Request-Id"] in page.content.decode()
     agent = Client().get("/v1/nothing-here")
-    assert agent.json() == {"error": "Not found", "correlation_id": agent["X-Request-Id"]}
+    assert agent.json() | {"report_hint": {}} == {
+        "error": "Not found",
+        "code": "not_found",
+        "correlation_id": agent["X-Request-Id"],
+        "report_hint": {},
+    }
 
 
 def test_a_crash_shows_no_inside(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
