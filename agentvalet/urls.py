@@ -1,11 +1,11 @@
 """Every route, on one screen. The agent API has no trailing slashes: clients do not follow redirects."""
 
 from django.contrib import admin
-from django.urls import path, register_converter
+from django.urls import path
 from django.views.generic import RedirectView
 
 from agents import api as agents_api
-from agents import cli_api, cli_page, paths
+from agents import cli_api, cli_page
 from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
@@ -15,8 +15,6 @@ from platforms import api as platforms_api
 from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
 from platforms import registration_api as registrations
-
-register_converter(paths.AgentId, "agent")
 
 urlpatterns = [
     # Agents
@@ -71,15 +69,15 @@ urlpatterns = [
     path("agent-reports", inbox.agent_reports, name="agent-reports"),
     path("agents", agent_views.agents, name="agents"),
     path("agents/new", agent_views.new_agent, name="new-agent"),
-    path("agents/<agent:agent_id>", agent_views.agent, name="agent"),
-    path("agents/<agent:agent_id>/suspend", agent_views.suspend, name="suspend-agent"),
-    path("agents/<agent:agent_id>/reactivate", agent_views.reactivate, name="reactivate-agent"),
-    path("agents/<agent:agent_id>/delete", agent_views.delete, name="delete-agent"),
-    path("agents/<agent:agent_id>/install-token", agent_views.install_token, name="install-token"),
-    path("agents/<agent:agent_id>/bind-code", agent_views.bind_code, name="bind-code"),
-    path("agents/<agent:agent_id>/permissions", permissions.add, name="add-permission"),
-    path("agents/<agent:agent_id>/permissions/<int:grant_id>/approval", permissions.set_approval, name="set-approval"),
-    path("agents/<agent:agent_id>/permissions/<int:grant_id>/revoke", permissions.revoke, name="revoke-permission"),
+    path("agents/<slug:agent_id>", agent_views.agent, name="agent"),
+    path("agents/<slug:agent_id>/suspend", agent_views.suspend, name="suspend-agent"),
+    path("agents/<slug:agent_id>/reactivate", agent_views.reactivate, name="reactivate-agent"),
+    path("agents/<slug:agent_id>/delete", agent_views.delete, name="delete-agent"),
+    path("agents/<slug:agent_id>/install-token", agent_views.install_token, name="install-token"),
+    path("agents/<slug:agent_id>/bind-code", agent_views.bind_code, name="bind-code"),
+    path("agents/<slug:agent_id>/permissions", permissions.add, name="add-permission"),
+    path("agents/<slug:agent_id>/permissions/<int:grant_id>/approval", permissions.set_approval, name="set-approval"),
+    path("agents/<slug:agent_id>/permissions/<int:grant_id>/revoke", permissions.revoke, name="revoke-permission"),
     # Operators
     path("health", health.health, name="health"),
     path("admin/", admin.site.urls),

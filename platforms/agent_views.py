@@ -77,7 +77,7 @@ def new_agent(request: MemberRequest) -> HttpResponse:
 @require_safe
 def agent(request: MemberRequest, agent_id: str) -> HttpResponse:
     """One agent with everything it may do."""
-    found = _agent(request, agent_id)
+    found = agent_or_404(request, agent_id)
     children = desk.live_children_of(agent=found, now=request.now)
     may_administer = request.member.may_administer
     may_grant = may_administer and found.parent_id is None and found.status != AgentStatus.REVOKED
@@ -129,7 +129,7 @@ def reactivate(request: MemberRequest, agent_id: str) -> HttpResponse:
 @require_POST
 def delete(request: MemberRequest, agent_id: str) -> HttpResponse:
     """Revoke the agent for good, if its name was typed."""
-    found = _agent(request, agent_id)
+    found = agent_or_404(request, agent_id)
     is_confirmed = DeleteForm(request.POST).confirms(name=found.name, agent_id=found.pk)
 
     def verb() -> str:
@@ -171,12 +171,12 @@ def _invite(request: MemberRequest, agent_id: str, kind: InviteKind) -> HttpResp
             now=request.now,
             request_id=request.request_id,
         )
-        return _secret_page(request, _agent(request, agent_id), kind, secret)
+        return _secret_page(request, agent_or_404(request, agent_id), kind, secret)
 
     return press(request, back=page_of(agent_id), verb=verb)
 
 
-def _agent(request: MemberRequest, agent_id: str) -> Agent:
+def agent_or_404(request: MemberRequest, agent_id: str) -> Agent:
     agents = Agent.objects.for_owner(request.member.owner).select_related("parent")
     try:
         return agents.get(pk=agent_id)

@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST
 from agents.lifecycle import NotPossible
 from agents.middleware import MemberRequest
 from platforms import desk, granting
-from platforms.agent_views import page_of
+from platforms.agent_views import agent_or_404, page_of
 from platforms.forms import PermissionForm, ToggleForm
 from platforms.pages import press
 
@@ -17,6 +17,7 @@ from platforms.pages import press
 @require_POST
 def add(request: MemberRequest, agent_id: str) -> HttpResponse:
     """Give the agent a scope, or give it anew with another connection."""
+    agent_or_404(request, agent_id)
     scopes, connections = desk.grantable(owner=request.member.owner)
     form = PermissionForm(request.POST, scopes=scopes, connections=connections)
 

@@ -4,7 +4,6 @@
 
   for (const form of document.querySelectorAll("form[data-picks]")) {
     const count = form.querySelector("[data-platform-count]");
-    const word = form.querySelector("[data-platform-word]");
     if (!count) continue;
     const recount = () => {
       let platforms = 0;
@@ -13,8 +12,7 @@
         for (const pick of picks) pick.closest(".pick").querySelector('input[name="ask"]').disabled = !pick.checked;
         platforms += picks.some((pick) => pick.checked);
       }
-      count.textContent = platforms;
-      word.textContent = platforms === 1 ? "platform" : "platforms";
+      count.textContent = `Approve with ${platforms} ${platforms === 1 ? "platform" : "platforms"}`;
     };
     form.addEventListener("change", recount);
     recount();

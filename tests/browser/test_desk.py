@@ -1,0 +1,163 @@
+"""The owner's pages in a real browser: everybody can use them, and a person walks through what agents ask for."""
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import Page, expect
+
+from agents.enrolment import add_key
+from agents.models import Agent, AgentStatus, Invite
+from agents.onetime import hash_of
+from notifications.models import Severity
+from platforms.models import Grant
+from tests.browser.conftest import OpenPage
+from tests.browser.test_access import LOOKS, check, profile
+from tests.pages import asks
+from tests.pages.scene import Scene
+from tests.world import public_key
+
+pytestmark = pytest.mark.browser
+
+
+def fill(scene: Scene) -> None:
+    """Something of everything, and long."""
+    asks.add_scope(scene)
+    add_key(agent=scene.agent, pem=public_key("deploy-bot"))
+    Agent.objects.filter(pk=scene.agent.pk).update(description="Announces releases. " * 20)
+    asks.add_child(scene, "helper " * 20)
+    asked = [{"platform": "acme-chat", "scopes": ["chat:write", "chat:admin", "chat:no"]}]
+    asks.register(scene, "Release bot " * 10, requested=asked, description="w" * 900)
+    asks.ask_access(scene, reason="r" * 400)
+    asks.ask_access(scene, "")
+    asks.ask_access(scene, "x" * 128, platform="y" * 63)
+    asks.ask_uninstall(scene, reason="r" * 400)
+    asks.report(
+        scene, "m" * 900 + "\u202e", code="c" * 100, endpoint="/" + "e" * 400, context='{"a": "' + "b" * 900 + '"}'
+    )
+    asks.report(scene, "It is slow.", severity=Severity.WARN)
+
+
+def targets_are_large_enough(page: Page) -> None:
+    for target in page.locator("main button:visible, main label.check:visible, main .input:visible, .nav-link").all():
+        box = target.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44, target.inner_text()
+
+
+@LOOKS
+@pytest.mark.parametrize("role", ["admin", "auditor"])
+def test_everybody_can_use_the_pages(scene: Scene, open_page: OpenPage, width: int, scheme: str, role: str) -> None:
+    look = {"member": getattr(scene, role), **profile(width, scheme)}
+    page = open_page("/notifications", **look)
+    expect(page.get_by_text("✓ All clear — nothing needs attention.")).to_be_visible()
+    check(page)
+    fill(scene)
+    for path in (
+        "/notifications",
+        "/agent-reports",
+        "/agents",
+        "/agents?tab=pending",
+        f"/agents/{scene.agent.pk}",
+        "/agents/new",
+    ):
+        page.goto(path)
+        check(page)
+        if width < 700:
+            targets_are_large_enough(page)
+
+
+@LOOKS
+def test_a_new_agent_and_its_secret(scene: Scene, open_page: OpenPage, width: int, scheme: str) -> None:
+    page = open_page("/agents", permissions=["clipboard-read", "clipboard-write"], **profile(width, scheme))
+    page.get_by_role("link", name="New agent").click()
+    page.get_by_label("Name").fill("Release bot")
+    page.get_by_label("Bind code").check()
+    page.get_by_role("button", name="Make the agent").click()
+    expect(page.get_by_role("heading", name="Connect Release bot")).to_be_visible()
+    check(page)
+    page.get_by_role("button", name="Copy Secret").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    secret = page.evaluate("navigator.clipboard.readText()")
+    assert Invite.objects.get().secret_hash == hash_of(secret)
+    page.clock.fast_forward(3000)
+    expect(page.get_by_role("button", name="Copy Secret")).to_be_visible()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_letting_a_program_in(scene: Scene, open_page: OpenPage, script: bool) -> None:
+    scene.add_platform("github", base_url="https://g.example", connection="org", scopes={"read": ["GET /**"]})
+    asked = [{"platform": "acme-chat", "scopes": ["chat:write"]}, {"platform": "github", "scopes": ["read"]}]
+    asks.register(scene, "Release bot", requested=asked)
+    page = open_page("/agents", java_script_enabled=script)
+    page.get_by_role("link", name="Pending Approval 1").click()
+    approve = page.get_by_role("button", name="Approve with")
+    expect(approve).to_have_text("Approve with 2 platforms: Release bot")
+    page.get_by_label("read", exact=True).uncheck()
+    if script:
+        expect(approve).to_have_text("Approve with 1 platform: Release bot")
+        expect(page.get_by_label("Require human approval per request for github read")).to_be_disabled()
+    page.get_by_label("Require human approval per request for acme-chat chat:write").uncheck()
+    approve.click()
+    expect(page.get_by_role("status")).to_have_text("Release bot is an agent now, with 1 permission.")
+    made = Grant.objects.get(agent__name="Release bot")
+    assert (made.scope.name, made.require_approval) == ("chat:write", False)
+
+
+def test_answering_everything_clears_the_inbox(scene: Scene, open_page: OpenPage) -> None:
+    asks.add_scope(scene)
+    second = scene.add_agent("second")
+    asks.register(scene, "curious")
+    asks.ask_access(scene)
+    asks.ask_access(scene, "")
+    asks.ask_uninstall(scene, agent=second)
+    asks.ask_uninstall(scene)
+    asks.report(scene)
+    page = open_page("/approvals")
+    page.get_by_role("link", name="Notifications 6 waiting").click()
+    for button, sentence in (
+        ("Reject : curious", "curious was turned away."),
+        ("Approve : deploy-bot, acme-chat chat:admin", "deploy-bot may use acme-chat / chat:admin from now on"),
+        ("Deny : deploy-bot, acme-chat", "Denied. deploy-bot keeps the permissions it has."),
+        ("Approve : uninstall and revoke second", "second revoked for good."),
+        ("Keep deploy-bot", "deploy-bot stays as it is."),
+        ("Mark as read : deploy-bot", "Marked as read."),
+    ):
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_role("status")).to_contain_text(sentence)
+    expect(page.get_by_text("✓ All clear — nothing needs attention.")).to_be_visible()
+    expect(page.locator(".nav-count:visible")).to_have_count(0)
+
+
+def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
+    asks.add_scope(scene)
+    page = open_page(f"/agents/{scene.agent.pk}")
+    switch = page.get_by_role("switch", name="Require human approval per request: acme-chat chat:write")
+    expect(switch).to_have_attribute("aria-checked", "true")
+    switch.focus()
+    page.keyboard.press("Enter")
+    expect(switch).to_have_attribute("aria-checked", "false")
+    assert not asks.grant(scene).require_approval
+
+    page.get_by_label("Scope").select_option("acme-chat / chat:admin")
+    page.get_by_label("Connection").select_option("acme-chat / Main workspace")
+    page.get_by_role("button", name="Add permission").click()
+    expect(page.get_by_role("row", name="chat:admin")).to_contain_text("Main workspace")
+    page.get_by_role("row", name="chat:admin").get_by_role("button").click()
+    expect(page.get_by_role("row", name="chat:admin")).to_have_count(0)
+
+    page.get_by_role("button", name="Rotate & Issue Install Token").click()
+    expect(page.get_by_role("region", name="Secret")).to_contain_text("itok_")
+    page.get_by_role("link", name="deploy-bot").click()
+    expect(page.get_by_text("An install token issued")).to_be_visible()
+
+    page.get_by_role("button", name="Suspend").click()
+    expect(page.get_by_role("status")).to_contain_text("deploy-bot is suspended")
+    page.get_by_role("button", name="Reactivate").click()
+    expect(page.get_by_role("status")).to_contain_text("deploy-bot is active again")
+    page.get_by_label("To delete it for good").fill("deploy")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status")).to_contain_text("That is not the agent’s name.")
+    page.get_by_label("To delete it for good").fill("deploy-bot")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("status")).to_contain_text("deploy-bot deleted.")
+    assert Agent.objects.get().status == AgentStatus.REVOKED
+    assert not Grant.objects.current(timezone.now()).filter(require_approval=True).exists()
