@@ -1,10 +1,9 @@
 """The agent API's ways to speak to its owner: reports about itself, and the wish to be uninstalled."""
 
 import json
-from datetime import datetime
 from typing import Any
 
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -22,9 +21,8 @@ from agents.lifecycle import NotPossible
 from agents.models import AgentStatus
 from agents.onetime import hash_of
 from agents.permissions import AgentMayAct
-from agents.streams import AnyAccept, watch
+from agents.streams import AnyAccept, event_stream
 from agents.throttling import check_rate
-from audit.events import JSON
 from notifications import uninstalls
 from notifications.models import Severity, UninstallStatus
 from notifications.reports import Diagnosis, report
@@ -132,20 +130,17 @@ class RevokeRequestView(APIView):
 
 
 class RevokeStreamView(APIView):
-    """`GET /v1/revoke-request/stream/{token}`: one event when it is decided; until then the client comes again."""
+    """`GET /v1/revoke-request/stream/{token}`: an event if it is decided; it ends at once, and clients come again."""
 
     authentication_classes = ()
     permission_classes = ()
     content_negotiation_class = AnyAccept
 
     @extend_schema(responses={(200, "text/event-stream"): OpenApiTypes.STR})
-    def get(self, request: Request, token: str) -> HttpResponse | StreamingHttpResponse:
-        def look(now: datetime) -> dict[str, JSON] | None:
-            status = uninstalls.status_of(token=token, now=now)
-            if status is None:
-                raise ApiError(404, "There is no such request.", code="not_found")
-            return None if status == UninstallStatus.PENDING else {"status": status}
-
+    def get(self, request: Request, token: str) -> HttpResponse:
         now = stamped(request).now
         check_rate(key=f"uninstall:{hash_of(token).hex()}", limit=PER_MINUTE, per_seconds=60, now=now)
-        return watch(look, now=now)
+        status = uninstalls.status_of(token=token, now=now)
+        if status is None:
+            raise ApiError(404, "There is no such request.", code="not_found")
+        return event_stream(None if status == UninstallStatus.PENDING else {"status": status})

@@ -1,6 +1,5 @@
 """The agent API for programs without an identity: register, wait, claim the key. The token is all they show."""
 
-import json
 from typing import Any
 
 from django.conf import settings
@@ -13,6 +12,7 @@ from rest_framework.views import APIView
 
 from agents.errors import ApiError
 from agents.http import client_address, stamped
+from agents.streams import event_stream
 from agents.throttling import check_anonymous
 from platforms.asks import Registration, RegistrationStatus
 from platforms.permissions import permissions_of
@@ -98,12 +98,10 @@ class RegistrationStreamView(_AnonymousView):
         except UnknownToken as error:
             raise ApiError(404, _UNKNOWN, code="not_found") from error
         except Gone:
-            text = _event({"status": "expired"})
-        else:
-            text = ": waiting\n\n"
-            if registration.status != RegistrationStatus.PENDING:
-                text = _event(_body(request, registration, token))
-        return HttpResponse(text, content_type="text/event-stream", headers={"Cache-Control": "no-store"})
+            return event_stream({"status": "expired"})
+        if registration.status == RegistrationStatus.PENDING:
+            return event_stream(None)
+        return event_stream(_body(request, registration, token))
 
 
 class ClaimKeyView(_AnonymousView):
@@ -130,10 +128,6 @@ class ClaimKeyView(_AnonymousView):
                 410, "There is no key to claim here any more: ask the owner for an invite.", code="key_gone"
             ) from error
         return Response({"private_key": private_key}, headers={"Cache-Control": "no-store"})
-
-
-def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body)}\n\n"
 
 
 def _body(request: Request, registration: Registration, token: str) -> dict[str, Any]:
