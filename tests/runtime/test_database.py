@@ -24,7 +24,7 @@ def read() -> int:
 def full_pool() -> Iterator[None]:
     """MANY connections that were used at one time, and are idle now."""
     connection.close()
-    meet = threading.Barrier(MANY)
+    meet = threading.Barrier(MANY, timeout=20)
 
     def use() -> None:
         read()
