@@ -4,23 +4,38 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0004_cli_sessions'),
-        ('approvals', '0002_disclosure'),
+        ("agents", "0004_cli_sessions"),
+        ("approvals", "0002_disclosure"),
     ]
 
     operations = [
         migrations.RemoveConstraint(
-            model_name='approvalrequest',
-            name='approval_one_outcome',
+            model_name="approvalrequest",
+            name="approval_one_outcome",
         ),
         migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(condition=models.Q(('execution_started_at__isnull', False)), fields=['agent', 'digest'], name='approval_made_before'),
+            model_name="approvalrequest",
+            index=models.Index(
+                condition=models.Q(("execution_started_at__isnull", False)),
+                fields=["agent", "digest"],
+                name="approval_made_before",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('executed_at__isnull', True), ('execution_error__isnull', True), ('result_json__isnull', True)), models.Q(('executed_at__isnull', False), models.Q(('result_json__isnull', False), ('execution_error__isnull', False), _connector='OR')), _connector='OR'), name='approval_outcome_has_time'),
+            model_name="approvalrequest",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("executed_at__isnull", True), ("execution_error__isnull", True), ("result_json__isnull", True)
+                    ),
+                    models.Q(
+                        ("executed_at__isnull", False),
+                        models.Q(("result_json__isnull", False), ("execution_error__isnull", False), _connector="OR"),
+                    ),
+                    _connector="OR",
+                ),
+                name="approval_outcome_has_time",
+            ),
         ),
     ]
