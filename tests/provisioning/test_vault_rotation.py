@@ -159,6 +159,8 @@ def test_keys_that_are_none_give_nothing_up(side: Side, settings: Settings, keys
     settings.VAULT_KEYS = keys
     with pytest.raises(CommandError, match="AGENTVALET_VAULT_KEYS"):
         run(*options)
+    with pytest.raises(VaultError):
+        list(rotate(forget_unreadable=bool(options), request_id=uuid4(), now=timezone.now()))
     settings.VAULT_KEYS = OLD
     assert all(credentials().values())
     assert not AuditEvent.objects.exists()
