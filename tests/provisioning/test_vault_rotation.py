@@ -153,7 +153,9 @@ def test_the_start_without_the_key_names_both_ways_out(side: Side, settings: Set
     assert set(credentials().values()) == {""}
 
 
-@pytest.mark.parametrize("keys", ["", "nonsense", f"{OLD},{OLD}", f"{OLD},new:c2hvcnQ="])
+@pytest.mark.parametrize(
+    "keys", ["", "nonsense", f"{OLD},{OLD}", f"{OLD},new:c2hvcnQ="], ids=["none", "nonsense", "twice", "too short"]
+)
 @pytest.mark.parametrize("options", [[], ["--forget-unreadable"]])
 def test_keys_that_are_none_give_nothing_up(side: Side, settings: Settings, keys: str, options: list[str]) -> None:
     settings.VAULT_KEYS = keys
