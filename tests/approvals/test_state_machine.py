@@ -1,6 +1,6 @@
 """Any order of asking, deciding, running, crashing, editing and revoking: the invariants of the product hold.
 
-`make test` runs 200 examples of 50 steps; `make state-machine` 5,000 of 100.
+`make test` runs 60 examples of 50 steps; `make state-machine` 5,000 of 100.
 """
 
 import os
@@ -39,7 +39,7 @@ from platforms import client
 from platforms.models import Grant
 from tests.world import CountingPlatform, make_side, submit
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
 STEPS = int(os.environ.get("STATE_MACHINE_STEPS", "50"))
 
 # What somebody with a hand in the database might change of an approved row.
