@@ -85,13 +85,11 @@ class Product(RuleBasedStateMachine):
     @precondition(lambda self: self.granted and self.active)
     @rule(target=rows, text=st.integers(0, 4))
     def ask(self, text: int) -> UUID:
-        waiting = {
-            pk for pk, expected in self.expected.items() if expected.decision == "pending" and not expected.edited
-        }
+        waiting = {pk for pk, expected in self.expected.items() if expected.decision == "pending"}
         row = submit(self.side, now=self.now, body=f'{{"n":{text}}}')
         assert row.expires_at > self.now
         if row.pk in self.expected:
-            assert row.pk in waiting  # a twin is a row that can still be decided
+            assert row.pk in waiting  # a twin is a row that nobody has decided
         else:
             self.expected[row.pk] = Expected()
         self._notice_expired(only_if_swept=True)
