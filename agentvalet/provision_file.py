@@ -210,7 +210,10 @@ def refused_target(base_url: str) -> str:
     try:
         check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
     except TargetRefused as error:
-        return f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS."
+        return (
+            f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS,"
+            " here and where the server starts, and start the server again."
+        )
     return ""
 
 

@@ -109,7 +109,7 @@ def check_settings() -> None:
     try:
         parse_private_targets(settings.PRIVATE_TARGETS)
     except ValueError as error:
-        raise StartRefused(f"AGENTVALET_PRIVATE_TARGETS: {error}") from None
+        raise StartRefused(str(error)) from None
 
 
 def main(argv: list[str]) -> int:

@@ -1,5 +1,8 @@
 """Putting one call together and sending it: the only place where a credential is used in clear."""
 
+from base64 import b64encode
+from dataclasses import replace
+
 from django.conf import settings
 from django.db import connection
 
@@ -9,6 +12,8 @@ from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
 from platforms.vault import VaultError
+
+_SHORTEST_REDACTED = 8  # shorter ones turn up in answers by chance
 
 
 class CannotSend(Exception):
@@ -62,7 +67,7 @@ def send_with(
     release_connection()
     try:
         url, headers = apply(auth, credential, url=url, headers=headers)
-        return client.send(
+        response = client.send(
             method=method,
             url=url,
             headers=headers,
@@ -71,8 +76,19 @@ def send_with(
             max_response_bytes=settings.MAX_RESPONSE_BYTES,
             fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
         )
+        return _without(credential, response)
     except ValueError as error:  # what `apply` and `send` raise before anything leaves
         raise CannotSend("request_refused", str(error)) from error
+
+
+def _without(credential: str, response: PlatformResponse) -> PlatformResponse:
+    """The answer without the credential, where a platform repeats what it was sent."""
+    spellings = {credential, b64encode(credential.encode()).decode()}
+    body = response.body
+    for spelling in spellings:
+        if len(spelling) >= _SHORTEST_REDACTED:
+            body = body.replace(spelling.encode(), b"[credential removed]")
+    return response if body == response.body else replace(response, body=body)
 
 
 def release_connection() -> None:

@@ -170,5 +170,8 @@ def _parse_target(item: str) -> ListedTarget:
     # A last label that is a number makes resolvers read the name as an address: 127.1, 0x7f.1.
     numeric = re.fullmatch(r"[0-9]+|0x[0-9a-f]*", name.rpartition(".")[2])
     if bracketed or numeric or not _HOST_NAME.fullmatch(name):
-        raise ValueError(f"{item!r} in AGENTVALET_PRIVATE_TARGETS is not host-or-cidr[:port].")
+        raise ValueError(
+            f"{item!r} in AGENTVALET_PRIVATE_TARGETS is not host-or-cidr[:port],"
+            " as in 127.0.0.1:9101 or 10.20.0.0/16:443."
+        )
     return ListedTarget(host=name, network=None, port=number)

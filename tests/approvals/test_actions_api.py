@@ -85,6 +85,14 @@ def test_a_platform_cannot_pass_its_refusal_off_as_ours(client: Client, acme: Si
     assert response.json()["_agentvalet"]["upstream"] is True
 
 
+def test_a_platform_that_repeats_the_credential_does_not_hand_it_to_the_agent(
+    client: Client, acme: Side, platform: CountingPlatform
+) -> None:
+    response = post(client, acme, READ | {"endpoint": "/echo"})
+    assert platform.token not in response.content.decode()
+    assert response.json()["data"]["headers"]["Authorization"] == "Bearer [credential removed]"
+
+
 def test_markup_of_a_platform_is_never_served_as_a_page(client: Client, acme: Side) -> None:
     response = post(client, acme, READ | {"endpoint": "/html"})
     assert response["Content-Type"] == "text/plain; charset=utf-8"

@@ -4,7 +4,8 @@
 
 It prints its port, appends one JSON line per request to LOG, and ends with its parent (its standard input closes).
 The path says what to answer: /status/503 the status, /redirect a 302, /text no JSON, /empty an empty 204, /list an
-array, /own an answer of its own, /cut half a body, /slow/2.5 after that many seconds; anything else is 200 JSON.
+array, /own an answer of its own, /echo the headers it got, /cut half a body, /slow/2.5 after that many seconds;
+anything else is 200 JSON.
 A request without the right `Authorization: Bearer <TOKEN>` (argument 2) is a 401.
 """
 
@@ -23,7 +24,7 @@ _lock = threading.Lock()
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def answer(self) -> None:
+    def answer(self) -> None:  # noqa: PLR0912 - one branch for each kind of answer
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         seen = {"method": self.command, "path": self.path, "headers": dict(self.headers), "body": body.decode()}
         with _lock, LOG.open("a") as log:
@@ -49,6 +50,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.reply(403, b'{"error":"Permission denied","reason":"agent_revoked","_agentvalet":null}')
             case "exact":
                 self.reply(200, b'{"big":12345678901234567890.10, "b":1, "a":"\\u00e9"}')
+            case "echo":
+                self.reply(200, json.dumps({"headers": dict(self.headers)}).encode())
             case "cut":
                 self.send_response(200)
                 self.send_header("Content-Length", "1000")

@@ -216,7 +216,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("text as a flag", "default: true", "default: yes please", "line 9: connections[0].default: This must be true or false."),
     ("a bad platform id", "id: acme-chat", "id: Acme:Chat", "line 4: platforms[0].id: Use a-z, 0-9"),
     ("a bad base URL", "http://127.0.0.1:9101", "ftp://example.com", "line 6: platforms[0].base_url:"),
-    ("an unlisted private target", "127.0.0.1:9101", "127.0.0.1:9102", "list 127.0.0.1:9102 in AGENTVALET_PRIVATE_TARGETS."),
+    ("an unlisted private target", "127.0.0.1:9101", "127.0.0.1:9102", "list 127.0.0.1:9102 in AGENTVALET_PRIVATE_TARGETS,"),
     ("the metadata service", "127.0.0.1:9101", "169.254.169.254", "line 6: platforms[0].base_url:"),
     ("localhost", "127.0.0.1:9101", "localhost:9102", "line 6: platforms[0].base_url:"),
     ("an unknown kind of auth", "type: bearer", "type: oauth", "line 7: platforms[0].auth:"),
@@ -263,6 +263,12 @@ def test_a_private_key_in_the_key_file_is_refused_without_repeating_it(folder: P
         provision(folder)
     assert "BEGIN PUBLIC KEY" in str(refused.value)
     assert "AAAA" not in str(refused.value)
+
+
+def test_targets_that_are_none_are_said_in_one_sentence(folder: Path, settings: Settings) -> None:
+    settings.PRIVATE_TARGETS = ["http://127.0.0.1:9333"]
+    with pytest.raises(CommandError, match=r"is not host-or-cidr\[:port\], as in"):
+        provision(folder)
 
 
 def test_a_missing_file_is_said_in_one_sentence(db: None, tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from agentvalet.own_database import running_database
 from agentvalet.provision_file import ProvisionError
 from agentvalet.provisioning import provision
+from platforms.addresses import parse_private_targets
 
 
 class Command(BaseCommand):
@@ -24,6 +26,10 @@ class Command(BaseCommand):
             text = file.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"{file} cannot be read: {error}") from error
+        try:
+            parse_private_targets(settings.PRIVATE_TARGETS)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         try:
             with running_database():
                 made = provision(text, base=file.parent)
