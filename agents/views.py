@@ -26,10 +26,13 @@ WRONG = "The e-mail address or the password is not right."
 
 
 class AnsweredFirst(HttpResponse):
-    """A page, and what is done when it has been sent: the time of an answer tells nothing of it."""
+    """A page, and what is done when it has been sent: the time of an answer tells nothing of it.
+
+    Its length goes first. Without that it would end when the connection says so, which is after `close`.
+    """
 
     def __init__(self, page: HttpResponse, *, then: Callable[[], None]) -> None:
-        super().__init__(page.content)
+        super().__init__(page.content, headers={"Content-Length": str(len(page.content))})
         self.then = then
 
     def close(self) -> None:

@@ -92,6 +92,7 @@ def test_the_answer_is_on_its_way_before_anybody_asks_whose_failure_it_was(scene
         response = handler.get_response(request)
     assert isinstance(response, HttpResponse)
     assert WRONG in response.content.decode()
+    assert response["Content-Length"] == str(len(response.content))  # or its end would wait for close()
     assert [query["sql"] for query in queries if "agents_member" in query["sql"]] == []
     assert sum("agents_user" in query["sql"] for query in queries) == 1
     assert not AuditEvent.objects.exists()
