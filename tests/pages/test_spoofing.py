@@ -183,6 +183,7 @@ def test_a_broken_json_text_is_shown_piece_by_piece(text: str) -> None:
         shown = _plain("".join(line.html for line in payload.lines) or payload.text)
         for piece in re.findall(r"[a-z]", text):
             assert piece in shown
+        assert shown.count('"') == text.count('"')
     assert len(first_line(text, as_json=True)[0]) <= SUMMARY_LENGTH
 
 
