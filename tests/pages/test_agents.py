@@ -216,6 +216,7 @@ def test_the_page_of_an_agent_says_everything_about_it(scene: Scene, admin: Clie
 
 
 def test_an_agent_without_anything_is_told_plainly(scene: Scene, admin: Client) -> None:
+    AgentKey.objects.all().delete()
     Grant.objects.all().delete()
     html = page(admin, f"/agents/{scene.agent.pk}")
     for shown in ("Every call of this agent is refused.", "the agent cannot call until", "None at the moment."):
