@@ -49,7 +49,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     ("an Anthropic key", "sk-ant-", rf"[a-z]{{3,10}}[0-9]{{2}}-{_B64URL}{{80}}"),
     # github.blog/changelog/2021-09-23-npm-has-a-new-access-token-format/
     ("an npm token", "npm_", rf"[A-Za-z0-9]{{36}}{_END}"),
-    # pypi.org/help/#apitoken: a macaroon of pypi.org, base64
+    # The Python package index, help page on API tokens: a macaroon, base64
     ("a PyPI token", "pypi-AgE", rf"{_B64URL}{{50}}"),
     # www.twilio.com/docs/sendgrid/ui/account-and-settings/api-keys
     ("a SendGrid key", "SG.", rf"{_B64URL}{{22}}\.{_B64URL}{{43}}{_B64URL_END}"),
