@@ -53,7 +53,9 @@ def test_the_other_pages(scene: Scene, open_page: OpenPage, width: int, scheme: 
     look = profile(width, scheme)
     approval = scene.approve(scene.submit({"n": 1}))
     scene.fail(approval, "the platform did not answer in time.")
+    long = scene.submit(text=f"[{'[],' * 50_000}[]]")  # too long for the list, and for laying out
     for page in (
+        open_page(f"/approvals/{long.pk}", **look),
         open_page("/approvals", **look),
         open_page(f"/approvals/{approval.pk}", **look),
         open_page("/sign-in", member=None, **look),
