@@ -8,7 +8,7 @@ from agents.enrolment import add_key
 from agents.models import Agent, AgentStatus, Invite
 from agents.onetime import hash_of
 from notifications.models import Severity
-from platforms.models import Grant
+from platforms.models import Connection, Grant
 from tests.browser.conftest import OpenPage
 from tests.browser.test_access import LOOKS, check, profile
 from tests.pages import asks
@@ -138,9 +138,10 @@ def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
     assert not asks.grant(scene).require_approval
 
     page.get_by_label("Scope").select_option("acme-chat / chat:admin")
-    page.get_by_label("Connection").select_option("acme-chat / Main workspace")
+    label = Connection.objects.get().label
+    page.get_by_label("Connection").select_option(f"acme-chat / {label}")
     page.get_by_role("button", name="Add permission").click()
-    expect(page.get_by_role("row", name="chat:admin")).to_contain_text("Main workspace")
+    expect(page.get_by_role("row", name="chat:admin")).to_contain_text(label)
     page.get_by_role("row", name="chat:admin").get_by_role("button").click()
     expect(page.get_by_role("row", name="chat:admin")).to_have_count(0)
 
