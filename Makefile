@@ -29,7 +29,7 @@ clients: $(CLIENTS) ## install the published clients that the interop tests driv
 test: $(TESTS) $(DEMO) ## run all tests whose tools can be had (ARGS=… for pytest)
 	@some=''; \
 	deploy/browsers.sh || some='not browser'; \
-	{ deploy/node.sh && $(MAKE) --no-print-directory clients; } || some="$${some:+$$some and }not interop"; \
+	{ deploy/node.sh && $(MAKE) --silent clients; } || some="$${some:+$$some and }not interop"; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
 
 races: $(TESTS) ## run the races of deciding and running 1,000 times each
