@@ -8,7 +8,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 
 from tests.boot import superuser
 
-pytest_plugins = ["tests.world_fixtures"]
+pytest_plugins = ["tests.world_fixtures", "tests.chromium"]
 
 
 @pytest.fixture(scope="session")

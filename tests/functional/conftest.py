@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from agentvalet import embedded
-from tests.browser.conftest import chromium  # noqa: F401 - the fixture
 from tests.runtime.installation import ROOT, bare_environment
 from tests.runtime.valet import Valet as Provisioned
 from tests.world import CountingPlatform, private_key, public_key
