@@ -20,7 +20,8 @@ from tests.world import CountingPlatform, private_key, public_key
 
 LIFETIME = 30  # seconds until a card expires: clients wait for fifty, and every decision falls well before
 EMAIL, PASSWORD = "owner@example.com", "correct horse battery"
-KEYED = ("sync", "async", "mcp", "watched", "crew", "parent", "docs")  # agents, named after who uses them
+# Agents, named after who uses them. A key can be exchanged but once while its overlap lasts: "installed" is for that.
+KEYED = ("sync", "async", "mcp", "watched", "crew", "parent", "docs", "installed")
 INVITED = ("python-cli", "mcp-invite", "docs-python", "docs-mcp", "docs-curl")
 CLIENT_PYTHON = ROOT / ".venv-demo" / "bin" / "python"
 CREW_PYTHON = ROOT / ".venv-clients" / "crewai" / "bin" / "python"

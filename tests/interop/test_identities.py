@@ -83,14 +83,16 @@ def test_the_node_command_hears_that_it_was_turned_away(applicants: dict[str, Ap
 def test_an_install_token_binds_a_key_and_the_file_of_permissions_can_be_refreshed(
     machine: Machine, owner: Owner
 ) -> None:
-    agent = machine.site.ids["docs"]
+    agent = machine.site.ids["installed"]
     token = owner.install_token(agent)
     install = machine.register("install", token, AGENTVALET_API_URL=machine.site.url)
     assert install.finish() == 0, install.printed
     config = json.loads((machine.kept / "config.json").read_text())
     assert (config["agentId"], config["apiUrl"]) == (agent, machine.site.url)
     assert machine.reads()
-    assert machine.site.request("GET", "/v1/agent/permissions", agent="docs").status == 200, "the earlier key, for now"
+    assert machine.site.request("GET", "/v1/agent/permissions", agent="installed").status == 200, (
+        "the earlier key, for now"
+    )
     refresh = machine.register("refresh")
     assert refresh.finish() == 0, refresh.printed
     assert "(2 platforms)" in refresh.printed
