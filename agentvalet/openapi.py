@@ -47,7 +47,8 @@ _DIRECT = {
 _TOKEN = {"404": "There is no such token", "410": "Its time is over, or it was used"}
 # What single operations answer beyond that. tests/api holds the server against this.
 _SPECIAL: dict[str, dict[str, str]] = {
-    "/v1/actions": _DIRECT,
+    "/v1/actions": _DIRECT
+    | {"409": "The Idempotency-Key was used for another call, or the first call with it is still under way"},
     "/v1/observe/actions": _DIRECT,
     "/v1/approvals/{approval_id}": {"404": "There is no such approval of this agent"},
     "/v1/access-request/status/{token}": {"404": "There is no such request of this agent"},

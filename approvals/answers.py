@@ -6,6 +6,7 @@ from django.http import HttpResponse
 
 from agents.errors import ApiError
 from approvals.envelope import NotJSON, parse_json, success, upstream_error
+from approvals.idempotency import KeyRefused, OutcomeUnknown
 from approvals.leaks import SecretInRequest
 from approvals.refusals import ApprovalRequired, CredentialRefused
 from approvals.sending import CannotSend
@@ -21,6 +22,8 @@ FAILURES = (
     NotCovered,
     NotConnected,
     ApprovalRequired,
+    KeyRefused,
+    OutcomeUnknown,
     PlatformUnreachable,
     CannotSend,
 )
@@ -69,6 +72,7 @@ def failure(error: Exception, *, platform: str, scope: str) -> ApiError:
     """The answer for a call that was turned away or came to nothing (one of FAILURES)."""
     status, words, reason, code = 403, "Permission denied", "", ""
     extra: dict[str, JSON] = {"detail": str(error)}
+    headers: dict[str, str] = {}
     match error:
         case SecretInRequest():
             reason, code = "denied_by_guardrail", "secret_in_request"
@@ -81,6 +85,16 @@ def failure(error: Exception, *, platform: str, scope: str) -> ApiError:
             extra["access_request_hint"] = {"platform": platform, "scope": scope}
         case NotConnected():
             status, words, code = 412, "platform_not_connected", "no_credential"
+        case KeyRefused():
+            status, words, code, extra = 409, str(error), error.code, {}
+            if error.retry_after is not None:
+                headers["Retry-After"] = str(error.retry_after)
+        case OutcomeUnknown():
+            status, words, code = 502, "Outcome unknown", "outcome_unknown"
+            extra["detail"] = (
+                "The server stopped in the middle of this call: it may have reached the platform and is not sent again."
+                " Look there; a call with another Idempotency-Key is a new one."
+            )
         case PlatformUnreachable():
             status, words, code = (
                 504 if error.code == "upstream_timeout" else 502,
@@ -92,4 +106,4 @@ def failure(error: Exception, *, platform: str, scope: str) -> ApiError:
         case _:
             code = "endpoint_refused" if isinstance(error, EndpointRefused) else "credential_refused"
             status, words, extra = 400, str(error), {}
-    return ApiError(status, words, reason=reason, code=code, extra=extra)
+    return ApiError(status, words, reason=reason, code=code, extra=extra, headers=headers)

@@ -5,6 +5,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -30,10 +31,12 @@ from approvals.serializers import (
     PendingActionsOutput,
     QueuedOutput,
     pending_actions,
+    read_idempotency_key,
 )
 from approvals.services import Forwarded, submit_action
 
 _T = TypeVar("_T")
+IDEMPOTENCY_KEY = "Idempotency-Key"
 OBSERVE_CREDENTIAL = "X-AV-Observe-Credential"
 
 
@@ -48,15 +51,26 @@ class ActionView(APIView):
 
     @extend_schema(
         request=ActionInput,
-        responses={200: ActionOutput, 202: QueuedOutput, (400, 403, 412, 413, 502, 504): ErrorOutput},
+        parameters=[
+            OpenApiParameter(
+                IDEMPOTENCY_KEY,
+                OpenApiTypes.STR,
+                OpenApiParameter.HEADER,
+                description="Makes the call once however often it is sent within 24 hours: 1 to 255 visible ASCII "
+                "characters of the agent's choice. The same key with the same body gets the first answer",
+            )
+        ],
+        responses={200: ActionOutput, 202: QueuedOutput, (400, 403, 409, 412, 413, 502, 504): ErrorOutput},
     )
     def post(self, request: Request) -> HttpResponse:
         action = _read(request, lambda: ActionInput.read(request.data))
+        key = _read(request, lambda: read_idempotency_key(request.headers.get(IDEMPOTENCY_KEY)))
         stamp = stamped(request)
         try:
             outcome = submit_action(
                 caller=caller_of(request),
                 action=action,
+                idempotency_key=key,
                 requester_address=client_address(stamp),
                 request_id=stamp.request_id,
                 now=stamp.now,

@@ -14,11 +14,12 @@ from agents.authentication import Caller
 from approvals.binding import Form
 from approvals.concurrency import under_way
 from approvals.envelope import meta
+from approvals.idempotency import KeyClaim
 from approvals.sending import CannotSend, send, send_with
 from audit.events import JSON, Event, Result
 from audit.records import record
 from platforms.client import PlatformResponse, PlatformUnreachable
-from platforms.coverage import Coverage
+from platforms.coverage import Coverage, Disclosure
 from platforms.credentials import Auth
 from platforms.usage import note_use
 
@@ -46,24 +47,48 @@ class CallLog:
     scope: str
     method: str
     endpoint: str
+    claim: KeyClaim | None = None
 
     def record(self, event: Event, result: Result, *, now: datetime, reason: str = "", **metadata: JSON) -> UUID:
+        """In the caller's transaction."""
+        return record(
+            event=event,
+            result=result,
+            owner_id=self.caller.owner_id,
+            actor=self.caller.actor,
+            now=now,
+            request_id=self.request_id,
+            agent_id=self.caller.agent_id,
+            agent_name=self.caller.agent_name,
+            platform=self.platform,
+            action=self.scope,
+            session_id=self.caller.session_id,
+            reason=reason,
+            metadata={"method": self.method, "endpoint": self.endpoint, **metadata},
+        )
+
+    def begin(self, *, now: datetime, **metadata: str) -> None:
+        """Commit the intent. Raises KeyRefused, with nothing on record, where another request holds the key by now."""
         with transaction.atomic(durable=True):
-            return record(
-                event=event,
-                result=result,
-                owner_id=self.caller.owner_id,
-                actor=self.caller.actor,
+            if self.claim is not None:
+                self.claim.sending(now)
+            self.record(Event.ACTION_SENDING, Result.INFO, now=now, reason="", **metadata)
+
+    def end(self, event: Event, response: PlatformResponse, *, disclosure: Disclosure | None = None) -> dict[str, JSON]:
+        """Commit the answer; returns its `_meta`."""
+        now = timezone.now()
+        result = Result.ALLOWED if response.status < 400 else Result.ERROR
+        with transaction.atomic(durable=True):
+            answer_meta = meta(
+                audit_id=self.record(event, result, now=now, response_status=response.status),
+                correlation_id=self.request_id,
+                upstream_status=response.status,
                 now=now,
-                request_id=self.request_id,
-                agent_id=self.caller.agent_id,
-                agent_name=self.caller.agent_name,
-                platform=self.platform,
-                action=self.scope,
-                session_id=self.caller.session_id,
-                reason=reason,
-                metadata={"method": self.method, "endpoint": self.endpoint, **metadata},
+                disclosure=disclosure,
             )
+            if self.claim is not None:
+                self.claim.answered(response, answer_meta, now=now)
+        return answer_meta
 
     @contextmanager
     def failures(self) -> Iterator[None]:
@@ -71,21 +96,36 @@ class CallLog:
         try:
             yield
         except PlatformUnreachable as error:
-            self.record(Event.ACTION_FAILED, Result.ERROR, now=timezone.now(), reason=error.code)
+            now = timezone.now()
+            with transaction.atomic(durable=True):
+                self.record(Event.ACTION_FAILED, Result.ERROR, now=now, reason=error.code)
+                if self.claim is not None:
+                    self.claim.failed(error, now=now)
             raise
         except CannotSend as error:
-            self.record(Event.ACTION_FAILED, Result.ERROR, now=timezone.now(), reason=error.reason)
+            with transaction.atomic(durable=True):
+                self.record(Event.ACTION_FAILED, Result.ERROR, now=timezone.now(), reason=error.reason)
+                if self.claim is not None:
+                    self.claim.give_back(sent=True)
             raise
 
 
 def forward(
-    *, caller: Caller, form: Form, coverage: Coverage, request_id: UUID, now: datetime
+    *,
+    caller: Caller,
+    form: Form,
+    coverage: Coverage,
+    request_id: UUID,
+    now: datetime,
+    claim: KeyClaim | None = None,
 ) -> tuple[PlatformResponse, dict[str, JSON]]:
     """Make a call that needs nobody's approval; returns the answer and its `_meta`.
 
-    Intent and outcome are both on record, each in a transaction of its own: no network inside one.
+    Intent and outcome are both on record, each in a transaction of its own: no network inside one. Under a `claim`
+    they are on the row of the agent's Idempotency-Key too, in the same transactions.
 
     Raises:
+        KeyRefused: the key is another request's by now; nothing was sent.
         ApiError: 429, too many calls are under way.
         PlatformUnreachable: no answer came.
         CannotSend: it was not sent.
@@ -97,21 +137,14 @@ def forward(
         scope=form.scope,
         method=form.method,
         endpoint=form.endpoint,
+        claim=claim,
     )
     with under_way(caller, request_id=request_id, now=now), log.failures():
-        log.record(Event.ACTION_SENDING, Result.INFO, now=now, connection_id=form.connection_id)
-        response = send(form, coverage, timeout=settings.DIRECT_TIMEOUT)
-    done = timezone.now()
-    result = Result.ALLOWED if response.status < 400 else Result.ERROR
-    audit_id = log.record(Event.ACTION_ALLOWED, result, now=done, response_status=response.status)
-    note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=done)
-    return response, meta(
-        audit_id=audit_id,
-        correlation_id=request_id,
-        upstream_status=response.status,
-        now=done,
-        disclosure=coverage.disclosure,
-    )
+        log.begin(now=now, connection_id=form.connection_id)
+        response = send(form, coverage, timeout=settings.DIRECT_TIMEOUT, fresh=claim is not None)
+    answer_meta = log.end(Event.ACTION_ALLOWED, response, disclosure=coverage.disclosure)
+    note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=timezone.now())
+    return response, answer_meta
 
 
 def relay(
@@ -127,11 +160,8 @@ def relay(
         endpoint=call.endpoint,
     )
     with under_way(caller, request_id=request_id, now=now), log.failures():
-        log.record(Event.ACTION_SENDING, Result.INFO, now=now, mode="observe")
+        log.begin(now=now, mode="observe")
         response = send_with(
             call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
         )
-    done = timezone.now()
-    result = Result.ALLOWED if response.status < 400 else Result.ERROR
-    audit_id = log.record(Event.ACTION_OBSERVED, result, now=done, response_status=response.status)
-    return response, meta(audit_id=audit_id, correlation_id=request_id, upstream_status=response.status, now=done)
+    return response, log.end(Event.ACTION_OBSERVED, response)

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
+import approvals.keyed_calls  # noqa: F401 - Django finds the model there through this module
 from agents.models import Agent, Owner
 
 

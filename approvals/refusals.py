@@ -5,6 +5,7 @@ from typing import Protocol
 from uuid import UUID
 
 from agents.authentication import Caller, record_refusal
+from approvals.idempotency import KeyRefused
 from approvals.leaks import SecretInRequest, refuse_secrets
 from audit.events import JSON
 from platforms.coverage import NotConnected, NotCovered
@@ -38,7 +39,7 @@ class CredentialRefused(ValueError):
     """The agent's own credential cannot be carried; the message is one sentence without it."""
 
 
-Refusal = EndpointRefused | CredentialRefused | NotCovered | NotConnected | ApprovalRequired
+Refusal = EndpointRefused | CredentialRefused | NotCovered | NotConnected | ApprovalRequired | KeyRefused
 
 
 def note_refusal(
@@ -56,6 +57,8 @@ def note_refusal(
             reason = "credential_refused"
         case EndpointRefused():
             reason = "endpoint_refused"
+        case KeyRefused():
+            reason = refusal.code
     record_refusal(
         caller,
         request_id=request_id,

@@ -24,8 +24,11 @@ class CannotSend(Exception):
         self.reason = reason
 
 
-def send(form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str = "") -> PlatformResponse:
-    """Send the call with the stored credential.
+def send(
+    form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str = "", fresh: bool = False
+) -> PlatformResponse:
+    """Send the call with the stored credential. With an `idempotency_key`, which goes along, or `fresh`, it gets a
+    connection of its own: nothing below us ever sends it a second time.
 
     Raises:
         PlatformUnreachable: no answer came.
@@ -44,6 +47,7 @@ def send(form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str
         content_type=form.content_type,
         timeout=timeout,
         idempotency_key=idempotency_key,
+        fresh=fresh or bool(idempotency_key),
     )
 
 
@@ -57,6 +61,7 @@ def send_with(
     timeout: float,
     content_type: str = "application/json",
     idempotency_key: str = "",
+    fresh: bool = False,
 ) -> PlatformResponse:
     """Send a call with this credential, placed as `auth` says. Raises as `send` does."""
     headers = [("Accept", "application/json")]
@@ -74,7 +79,7 @@ def send_with(
             body=None if body is None else body.encode(),
             timeout=timeout,
             max_response_bytes=settings.MAX_RESPONSE_BYTES,
-            fresh=bool(idempotency_key),  # a connection of its own: nothing below us ever sends it a second time
+            fresh=fresh,
         )
         return _without(credential, response)
     except ValueError as error:  # what `apply` and `send` raise before anything leaves

@@ -1,9 +1,11 @@
 """The agent API's inputs and outputs, as wire-contract shapes."""
 
+import re
 from typing import Any, TypeVar
 
 from rest_framework import serializers
 
+from agents.errors import ApiError
 from agents.fields import Text
 from approvals.models import ApprovalRequest, Decision
 from approvals.observe import Observation
@@ -12,6 +14,10 @@ from approvals.services import Action
 
 _T = TypeVar("_T")
 MAX_REASON = 500
+MAX_KEY = 255
+# A String of RFC 9651, as the draft wants it, or the same characters without quotes, as most clients send them.
+_QUOTED_KEY = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])+)"')
+_BARE_KEY = re.compile(r"[!#-+\--:<-\[\]-~]+")  # no quote, comma, semicolon or backslash
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -33,6 +39,25 @@ class CallInput(serializers.Serializer[_T]):
 def _json_body(data: Any, name: str) -> str | None:
     """The text to send: key order and numbers are the agent's, as the approver reads them. Absent is not null."""
     return data.source_of(name) if name in data else None
+
+
+def read_idempotency_key(header: str | None) -> str:
+    """The key in an `Idempotency-Key` header, "" without one.
+
+    Raises:
+        ApiError: 400, it is no key.
+    """
+    if header is None:
+        return ""
+    quoted = _QUOTED_KEY.fullmatch(header.strip())
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else header.strip()
+    if not (quoted or _BARE_KEY.fullmatch(key)) or len(key) > MAX_KEY:
+        raise ApiError(
+            400,
+            f"An Idempotency-Key is 1 to {MAX_KEY} visible ASCII characters, in double quotes or without any.",
+            code="invalid_idempotency_key",
+        )
+    return key
 
 
 class ActionInput(CallInput[Action]):

@@ -1,16 +1,18 @@
 """The product's verbs, for every surface: submit an action, approve, deny."""
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from agents.authentication import Caller
 from agents.models import Member
 from approvals import transitions
 from approvals.binding import FORM_VERSION, Form
 from approvals.direct import forward
+from approvals.idempotency import KeyClaim, KeyRefused, fingerprint_of, take_key
 from approvals.limits import check_pending
 from approvals.models import ApprovalRequest
 from approvals.policy import Verdict, evaluate
@@ -48,20 +50,72 @@ class NotAllowed(Exception):
 
 
 def submit_action(
-    *, caller: Caller, action: Action, requester_address: str | None, request_id: UUID, now: datetime
+    *,
+    caller: Caller,
+    action: Action,
+    idempotency_key: str = "",
+    requester_address: str | None,
+    request_id: UUID,
+    now: datetime,
 ) -> Forwarded | ApprovalRequest:
     """Make the call if a grant covers it and nobody has to be asked; else put it before a person.
 
+    Under an `idempotency_key` that was used for the same call before, nothing is done again: what came of it then comes
+    back. A call that is refused gives its key back, so that it can be sent again once the owner has mended a grant.
     Every refusal is on record before it is raised.
 
     Raises:
         SecretInRequest: see `approvals.leaks`. This is looked at first, so that no secret gets on record.
+        KeyRefused, OutcomeUnknown: see `approvals.idempotency.take_key`.
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
         ApiError: 429, see `approvals.limits.check_pending`.
         PlatformUnreachable, CannotSend: see `approvals.direct.forward`.
     """
     refuse_leak(caller=caller, asked=action, reason=action.reason, request_id=request_id, now=now)
+    claim: KeyClaim | None = None
+    if idempotency_key:
+        try:
+            held = take_key(
+                caller=caller,
+                key=idempotency_key,
+                fingerprint=fingerprint_of(asdict(action)),
+                request_id=request_id,
+                now=now,
+            )
+        except KeyRefused as refusal:
+            note_refusal(caller=caller, asked=action, refusal=refusal, request_id=request_id, now=now)
+            raise
+        if isinstance(held, ApprovalRequest):
+            return held
+        if not isinstance(held, KeyClaim):
+            return Forwarded(response=held[0], meta=held[1])
+        claim = held
+    try:
+        return _submit(
+            caller=caller,
+            action=action,
+            claim=claim,
+            requester_address=requester_address,
+            request_id=request_id,
+            now=now,
+        )
+    except Exception:
+        if claim is not None:
+            with suppress(DatabaseError):  # then the key is free after its lease
+                claim.give_back()
+        raise
+
+
+def _submit(
+    *,
+    caller: Caller,
+    action: Action,
+    claim: KeyClaim | None,
+    requester_address: str | None,
+    request_id: UUID,
+    now: datetime,
+) -> Forwarded | ApprovalRequest:
     try:
         endpoint = parse_endpoint(action.endpoint)
         coverage = find_coverage(
@@ -88,8 +142,9 @@ def submit_action(
             requester_address=requester_address,
             request_id=request_id,
             now=now,
+            claim=claim,
         )
-    response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now)
+    response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now, claim=claim)
     return Forwarded(response=response, meta=meta)
 
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from agents.authentication import Caller
 from agents.models import Member
 from approvals.binding import Form, Tampered, check_row, digest_of, seal_of, write_form
+from approvals.idempotency import KeyClaim
 from approvals.models import ApprovalRequest, Decision
 from approvals.rows import SYSTEM, going_on, locked, next_version, record_change, save_changes
 from audit.events import Actor, Event, Result
@@ -44,8 +45,13 @@ def request(
     requester_address: str | None,
     request_id: UUID,
     now: datetime,
+    claim: KeyClaim | None = None,
 ) -> ApprovalRequest:
-    """Put the call before a person; the same call that already waits is returned instead of a second row."""
+    """Put the call before a person; the same call that already waits is returned instead of a second row.
+
+    Raises:
+        KeyRefused: the Idempotency-Key behind `claim` is another request's by now.
+    """
     data = write_form(form)
     twins = ApprovalRequest.objects.for_agent(caller.agent_id).filter(digest=digest_of(data), decision=Decision.PENDING)
     while True:
@@ -53,10 +59,12 @@ def request(
             with transaction.atomic(durable=True):
                 twin = twins.select_for_update(of=("self",), no_key=True).first()
                 if twin is not None and now < twin.expires_at:
+                    if claim is not None:
+                        claim.queued(twin)
                     return twin
                 if twin is not None:
                     _expire(twin, now=now)
-                return _create(
+                approval = _create(
                     caller=caller,
                     form=form,
                     data=data,
@@ -66,6 +74,9 @@ def request(
                     request_id=request_id,
                     now=now,
                 )
+                if claim is not None:
+                    claim.queued(approval)
+                return approval
         except IntegrityError as error:
             # A twin was committed since we looked: look again. Any other violation is a fault of ours.
             if "approval_one_pending_twin" not in str(error):
