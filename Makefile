@@ -63,8 +63,9 @@ drift: $(TESTS) ## check that models and migrations agree
 
 lock: $(TESTS) ## write the lock files anew (ARGS=--upgrade for newer versions)
 	$(COMPILE) pyproject.toml --extra embedded --output-file requirements.lock $(ARGS)
-	$(COMPILE) pyproject.toml --extra embedded --extra dev --constraint requirements.lock \
+	$(COMPILE) pyproject.toml --extra embedded --extra kms --extra dev --constraint requirements.lock \
 		--output-file requirements-dev.lock $(ARGS)
+	echo botocore | $(COMPILE) - --constraint requirements-dev.lock --output-file deploy/kms.lock $(ARGS)
 	echo agentvalet | $(COMPILE) - --output-file deploy/demo/requirements.lock $(ARGS)
 	echo uv | $(COMPILE) - --output-file deploy/uv.lock $(ARGS)
 	echo crewai-agentvalet==0.1.0 | $(COMPILE) - --override deploy/interop/crewai.overrides \

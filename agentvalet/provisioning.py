@@ -6,6 +6,7 @@ names are that agent's whole list, so taking a line out takes the permission awa
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,11 @@ from platforms import stored_credentials
 from platforms.credentials import check_credential, parse_auth
 from platforms.grants import Change, give, revoke
 from platforms.models import CallStyle, Connection, Grant, Platform, Scope
+from platforms.stored_credentials import Intake
+from platforms.vault import VaultError
 
 ACTOR = Actor("system", "provision", "manage.py provision")
+_TRIES = 10
 
 
 def provision(text: str, *, base: Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -40,12 +44,35 @@ def provision(text: str, *, base: Path, env: Mapping[str, str] | None = None) ->
     """
     document = Document(text)
     data = document.validated()
-    with transaction.atomic(durable=True):
-        run = _Run(document=document, base=base, env=os.environ if env is None else env, now=timezone.now())
-        made = run.apply(data)
-        if run.problems:
-            raise ProvisionError(run.problems)
-    return made
+    env = os.environ if env is None else env
+    for _ in range(_TRIES):
+        try:
+            intakes = _take_in(data, env)
+        except VaultError as error:
+            raise ProvisionError([f"The credentials cannot be sealed: {error}"]) from error
+        with suppress(_Outdated), transaction.atomic(durable=True):
+            run = _Run(document=document, base=base, env=env, now=timezone.now(), intakes=intakes)
+            made = run.apply(data)
+            if run.problems:
+                raise ProvisionError(run.problems)
+            return made
+    raise ProvisionError(["The credentials are being changed by somebody else: run this again."])
+
+
+class _Outdated(Exception):
+    """A credential was changed while this run sealed another one for it."""
+
+
+def _take_in(data: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, str], Intake]:
+    """The credentials, sealed, by platform and label: before the transaction, as the key may be across a network."""
+    intakes = {}
+    for entry in data["connections"]:
+        if credential := env.get(entry["credential_env"]):
+            stored = Connection.objects.filter(
+                platform__owner__name=data["owner"], platform__slug=entry["platform"], label=entry["label"]
+            )
+            intakes[entry["platform"], entry["label"]] = stored_credentials.take_in(stored.first(), credential)
+    return intakes
 
 
 class _Run:
@@ -55,7 +82,16 @@ class _Run:
     Locks: owner, the agents named by id, platforms, connections, keys, grants, then the chain head.
     """
 
-    def __init__(self, *, document: Document, base: Path, env: Mapping[str, str], now: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        document: Document,
+        base: Path,
+        env: Mapping[str, str],
+        now: datetime,
+        intakes: dict[tuple[str, str], Intake],
+    ) -> None:
+        self.intakes = intakes
         self.document = document
         self.base = base
         self.env = env
@@ -203,11 +239,15 @@ class _Run:
             return None
         stored = Connection.objects.select_for_update(of=("self",), no_key=True)  # as `rotate_vault_key` does
         connection = stored.filter(platform=platform, label=entry["label"]).first()
-        fresh = connection is None
-        connection = connection or Connection(platform=platform, label=entry["label"], credential_version=0)
-        replaced = fresh or not stored_credentials.holds(connection, credential)
-        if replaced:
-            stored_credentials.put(connection, credential)
+        intake = self.intakes.pop((entry["platform"], entry["label"]), None)
+        if intake is None:
+            self.problem((*path, "label"), "This connection stands twice in the file.")
+            return None
+        if not intake.fits(connection):
+            raise _Outdated
+        connection = connection or Connection(pk=intake.connection_id, platform=platform, label=entry["label"])
+        stored_credentials.put(connection, intake)
+        replaced = intake.sealed is not None
         if entry["default"]:
             Connection.objects.filter(platform=platform, is_default=True).exclude(pk=connection.pk).update(
                 is_default=False

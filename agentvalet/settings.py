@@ -131,7 +131,7 @@ if PROXY_HOPS < 0 or (PRODUCTION and not env.str("AGENTVALET_PROXY_HOPS", defaul
 
 # --- Secrets
 SECRET_KEY = secret("AGENTVALET_SECRET_KEY")
-VAULT_KEYS = secret("AGENTVALET_VAULT_KEYS")  # "id:base64,id:base64", the first one seals
+VAULT_KEYS = secret("AGENTVALET_VAULT_KEYS")  # "id:base64,kms:ARN": the first one seals
 SEAL_KEY = secret("AGENTVALET_SEAL_KEY")  # base64, 32 bytes: HMAC over decisions
 AUDIT_KEY = secret("AGENTVALET_AUDIT_KEY")  # base64, 32 bytes: Ed25519 seed that signs audit checkpoints
 TOKEN_KEY = secret("AGENTVALET_TOKEN_KEY")  # base64, 32 bytes: Ed25519 seed that signs the tokens of child agents
@@ -334,6 +334,8 @@ LOGGING = {
     "loggers": {
         "django.server": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        # writes down at DEBUG what it sends and gets, data keys among it
+        "botocore": {"level": "INFO"},
         # two lines for every sweep, every two seconds
         "celery.worker.strategy": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

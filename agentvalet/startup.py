@@ -69,10 +69,14 @@ def migrate() -> None:
 
 
 def check_vault() -> None:
-    """Raises StartRefused when the vault keys do not open the stored credentials: one sample per key is tried."""
+    """Raises StartRefused when the vault keys do not open the stored credentials: one sample per key is tried.
+
+    The first key has to seal and open, too, which it will be asked for when a credential comes in.
+    """
     from platforms.models import Connection, credential_aad  # noqa: PLC0415 - models load after django.setup()
 
     try:
+        vault.check_current_key()
         stored = Connection.objects.exclude(credential_key_id=vault.EMPTY.key_id)
         for row in stored.order_by("credential_key_id", "id").distinct("credential_key_id"):
             vault.open_sealed(
@@ -83,6 +87,11 @@ def check_vault() -> None:
                 ),
                 aad=credential_aad(connection_id=row.id, version=row.credential_version),
             )
+    except vault.KeyServiceError as error:
+        raise StartRefused(
+            f"{error} Check the AWS credentials, the region, and the way to the service, then start again"
+            " (docs/operations.md)."
+        ) from None
     except vault.VaultError as error:
         raise StartRefused(
             f"{error} Put the key that sealed the stored credentials back into AGENTVALET_VAULT_KEYS. If it is lost,"

@@ -24,7 +24,7 @@ from django.db import connection as database
 
 from approvals.secret_shapes import SHAPES
 from platforms.models import Connection, credential_aad
-from platforms.vault import Sealed, VaultError, open_sealed
+from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed
 
 logger = logging.getLogger(__name__)
 _K = TypeVar("_K")
@@ -87,7 +87,12 @@ _lock = threading.Lock()
 
 
 def refuse_secrets(*, owner_id: UUID, texts: Mapping[str, str]) -> None:
-    """Raises SecretInRequest if one of the named texts carries a secret: as it is, or percent-encoded."""
+    """Look for a secret in the named texts: as it is, or percent-encoded.
+
+    Raises:
+        SecretInRequest: there is one.
+        KeyServiceError: what has to be looked for cannot be known now.
+    """
     needles = _needles_of(owner_id)
     findings = {name: kind for name, text in texts.items() if (kind := _first_kind(text, needles))}
     if findings:
@@ -220,6 +225,8 @@ def _fingerprint(connection_ids: list[UUID]) -> dict[_Key, tuple[_Needle, ...]]:
         aad = credential_aad(connection_id=connection.pk, version=connection.credential_version)
         try:
             credential = open_sealed(sealed, aad=aad)
+        except KeyServiceError:  # it may be back in a moment, and then the credential is of use
+            raise
         except VaultError as error:  # nothing can be sent with it either; not kept, as a key may yet be put back
             logger.warning("the credential of connection %s is not looked for in calls: %s", connection.pk, error)
             continue

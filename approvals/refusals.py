@@ -7,9 +7,11 @@ from uuid import UUID
 from agents.authentication import Caller, record_refusal
 from approvals.idempotency import KeyRefused
 from approvals.leaks import SecretInRequest, refuse_secrets
+from approvals.sending import CannotSend
 from audit.events import JSON
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
+from platforms.vault import KeyServiceError
 
 
 class Asked(Protocol):
@@ -75,6 +77,8 @@ def refuse_leak(*, caller: Caller, asked: Asked, reason: str, request_id: UUID, 
 
     Raises:
         SecretInRequest: after it is on record; a field with a secret is not.
+        CannotSend: what to look for is not known, as the service with the vault's key is away; on record without the
+            agent's words.
     """
     texts = {
         "platform": asked.platform,
@@ -97,3 +101,8 @@ def refuse_leak(*, caller: Caller, asked: Asked, reason: str, request_id: UUID, 
             metadata={"method": asked.method, "endpoint": clean["endpoint"], "secrets": leak.findings},
         )
         raise
+    except KeyServiceError as away:
+        record_refusal(
+            caller, request_id=request_id, reason="credential_unavailable", now=now, metadata={"method": asked.method}
+        )
+        raise CannotSend("credential_unavailable", str(away)) from away

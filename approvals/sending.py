@@ -1,5 +1,6 @@
 """Putting one call together and sending it: the only place where a credential is used in clear."""
 
+import time
 from base64 import b64encode
 from dataclasses import replace
 
@@ -34,6 +35,8 @@ def send(
         PlatformUnreachable: no answer came.
         CannotSend: nothing was sent.
     """
+    release_connection()
+    began = time.monotonic()
     try:
         credential = coverage.credential()
     except VaultError as error:
@@ -45,7 +48,7 @@ def send(
         url=form.url,
         body=form.body,
         content_type=form.content_type,
-        timeout=timeout,
+        timeout=timeout - (time.monotonic() - began),  # the vault's key may be across a network, too
         idempotency_key=idempotency_key,
         fresh=fresh or bool(idempotency_key),
     )

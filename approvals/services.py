@@ -70,7 +70,8 @@ def submit_action(
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
         ApiError: 429, see `approvals.limits.check_pending`.
-        PlatformUnreachable, CannotSend: see `approvals.direct.forward`.
+        CannotSend: see `approvals.refusals.refuse_leak` and `approvals.direct.forward`.
+        PlatformUnreachable: see `approvals.direct.forward`.
     """
     refuse_leak(caller=caller, asked=action, reason=action.reason, request_id=request_id, now=now)
     claim: KeyClaim | None = None

@@ -92,7 +92,7 @@ class Connection(models.Model):
     require_approval = models.BooleanField(default=False)
     status = models.CharField(max_length=20, choices=ConnectionStatus.choices, default=ConnectionStatus.UNTESTED)
     credential_version = models.PositiveIntegerField(default=1)
-    credential_key_id = models.CharField(max_length=64)
+    credential_key_id = models.CharField(max_length=256)  # the ARN of a key service's key is long
     credential_wrapped_key = models.BinaryField()
     credential_ciphertext = models.BinaryField()
     created_at = models.DateTimeField(auto_now_add=True)

@@ -4,31 +4,65 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import vault
 from platforms.models import Connection, ConnectionStatus, credential_aad
-from platforms.vault import EMPTY, Sealed, VaultError, open_sealed, rewrap, seal
+from platforms.vault import EMPTY, KeyServiceError, Sealed, VaultError, open_sealed, rewrap, seal
 
 ACTOR = Actor("system", "rotate_vault_key", "manage.py rotate_vault_key")
 
 
-def put(connection: Connection, credential: str) -> None:
-    """Seal the credential into the row, as its next version. Saving it is the caller's, who holds its lock."""
-    connection.credential_version += 1
-    _put_sealed(connection, seal(credential, aad=_aad(connection)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """A credential for a connection as it was read: sealed before the transaction that stores it, as that may take a
+    network. `sealed` is None where this credential is stored already.
+    """
+
+    connection_id: UUID
+    version: int  # of the credential that is replaced, 0 for none
+    sealed: Sealed | None
+
+    def fits(self, connection: Connection | None) -> bool:
+        """Whether the row, locked by now, still holds what was looked at; a new data key around it is no change."""
+        if connection is None:
+            return self.version == 0
+        return (self.connection_id, self.version) == (connection.pk, connection.credential_version)
+
+
+def take_in(connection: Connection | None, credential: str) -> Intake:
+    """Seal the credential for this connection, or for a new one. Not inside a transaction.
+
+    Raises VaultError if AGENTVALET_VAULT_KEYS is unusable, KeyServiceError.
+    """
+    pk, version = (connection.pk, connection.credential_version) if connection else (uuid4(), 0)
+    if connection is not None and _holds(connection, credential):
+        return Intake(connection_id=pk, version=version, sealed=None)
+    sealed = seal(credential, aad=credential_aad(connection_id=pk, version=version + 1))
+    return Intake(connection_id=pk, version=version, sealed=sealed)
+
+
+def put(connection: Connection, intake: Intake) -> None:
+    """Store the credential in the row, as its next version. Saving it is the caller's, who holds its lock."""
+    if intake.sealed is None:
+        return
+    connection.credential_version = intake.version + 1
+    _put_sealed(connection, intake.sealed)
     if connection.status == ConnectionStatus.REAUTH_NEEDED:
         connection.status = ConnectionStatus.UNTESTED
 
 
-def holds(connection: Connection, credential: str) -> bool:
+def _holds(connection: Connection, credential: str) -> bool:
     """Whether this is the credential that is stored. One that no key opens is none."""
     try:
         return open_sealed(_sealed(connection), aad=_aad(connection)) == credential
+    except KeyServiceError:
+        raise
     except VaultError:
         return False
 
@@ -63,34 +97,66 @@ def rotate(*, forget_unreadable: bool, request_id: UUID, now: datetime) -> Itera
 
     Raises:
         VaultError: AGENTVALET_VAULT_KEYS is no list of keys; nothing was touched.
+        KeyServiceError: a key service did not answer; what was done before stays done, nothing was given up for it.
     """
     vault.check_keys()
     last = UUID(int=0)
-    while pk := Connection.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True).first():
-        rotated = _rotate_one(pk, forget_unreadable=forget_unreadable, request_id=request_id, now=now)
+    while connection := _connections().filter(pk__gt=last).order_by("pk").first():
+        rotated = None
+        while connection is not None and rotated is None:
+            turned = _turn(connection, forget_unreadable=forget_unreadable)
+            rotated = _store(turned, request_id=request_id, now=now)
+            if rotated is None:  # it was changed meanwhile, or is gone
+                connection = _connections().filter(pk=turned.connection.pk).first()
         if rotated is not None:
             yield rotated
-        last = pk
+        last = turned.connection.pk
 
 
-def _rotate_one(pk: UUID, *, forget_unreadable: bool, request_id: UUID, now: datetime) -> Rotated | None:
-    with transaction.atomic(durable=True):
-        locking = Connection.objects.select_for_update(of=("self",), no_key=True)
-        connection = locking.select_related("platform").filter(pk=pk).first()
-        if connection is None:  # deleted a moment ago
-            return None
-        before = _sealed(connection)
-        try:
-            if before == EMPTY:
-                outcome, after = Outcome.EMPTY, EMPTY
-            else:
-                if forget_unreadable:
-                    open_sealed(before, aad=_aad(connection))
-                after = rewrap(before, aad=_aad(connection))
-                outcome = Outcome.CURRENT if after == before else Outcome.REWRAPPED
-        except VaultError:
-            outcome, after = (Outcome.FORGOTTEN, EMPTY) if forget_unreadable else (Outcome.UNREADABLE, before)
-        if outcome in {Outcome.REWRAPPED, Outcome.FORGOTTEN}:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turned:
+    """What is to become of one connection, as it was read."""
+
+    connection: Connection
+    before: Sealed
+    after: Sealed
+    outcome: Outcome
+
+
+def _connections() -> QuerySet[Connection]:
+    return Connection.objects.select_related("platform")
+
+
+def _turn(connection: Connection, *, forget_unreadable: bool) -> _Turned:
+    """Outside a transaction, as the keys may be across a network. Raises KeyServiceError."""
+    before = after = _sealed(connection)
+    try:
+        if before == EMPTY:
+            outcome = Outcome.EMPTY
+        else:
+            if forget_unreadable:
+                open_sealed(before, aad=_aad(connection))
+            after = rewrap(before, aad=_aad(connection))
+            outcome = Outcome.CURRENT if after == before else Outcome.REWRAPPED
+    except KeyServiceError:
+        raise
+    except VaultError:
+        outcome, after = (Outcome.FORGOTTEN, EMPTY) if forget_unreadable else (Outcome.UNREADABLE, before)
+    return _Turned(connection=connection, before=before, after=after, outcome=outcome)
+
+
+def _store(turned: _Turned, *, request_id: UUID, now: datetime) -> Rotated | None:
+    """None, and nothing done, if the row is not any more what was turned."""
+    outcome, before, after = turned.outcome, turned.before, turned.after
+    if outcome in {Outcome.REWRAPPED, Outcome.FORGOTTEN}:
+        with transaction.atomic(durable=True):
+            locking = _connections().select_for_update(of=("self",), no_key=True)
+            connection = locking.filter(pk=turned.connection.pk).first()
+            if connection is None or (_sealed(connection), connection.credential_version) != (
+                before,
+                turned.connection.credential_version,
+            ):
+                return None
             _put_sealed(connection, after)
             if outcome == Outcome.FORGOTTEN:
                 connection.credential_version += 1
@@ -106,9 +172,9 @@ def _rotate_one(pk: UUID, *, forget_unreadable: bool, request_id: UUID, now: dat
             )
             _record(connection, outcome, before=before, after=after, request_id=request_id, now=now)
     return Rotated(
-        platform=connection.platform.slug,
-        label=connection.label,
-        connection_id=connection.pk,
+        platform=turned.connection.platform.slug,
+        label=turned.connection.label,
+        connection_id=turned.connection.pk,
         outcome=outcome,
         key_id=before.key_id,
     )

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agentvalet.own_database import running_database
 from platforms.stored_credentials import Outcome, rotate
-from platforms.vault import VaultError, current_key_id
+from platforms.vault import KeyServiceError, VaultError, current_key_id
 
 
 class Command(BaseCommand):
@@ -39,6 +39,11 @@ class Command(BaseCommand):
                     if one.outcome != Outcome.CURRENT:
                         was = f" (key {one.key_id})" if one.key_id else ""
                         self.stdout.write(f"{one.platform} / {one.label}, {one.connection_id}{was}: {one.outcome}")
+            except KeyServiceError as error:
+                raise CommandError(
+                    f"{error} {counts[Outcome.REWRAPPED]} re-wrapped so far, nothing was given up for this:"
+                    " run it again when the key service answers."
+                ) from error
             except VaultError as error:
                 raise CommandError(str(error)) from error
         self.stdout.write(
