@@ -30,7 +30,7 @@ class Form:
     """One call, complete: what is decided on and what is sent.
 
     `body` is the exact text of the request body, None for no body at all. `url` is where it goes; `endpoint` is the
-    agent's part of it, which the scope's rules are held against.
+    agent's part of it, which the scope's rules are held against. `policy_version` is that of the moment of asking.
     """
 
     version: int
@@ -45,6 +45,7 @@ class Form:
     url: str
     content_type: str
     body: str | None
+    policy_version: str
 
 
 def _canonical(value: object) -> bytes:

@@ -30,6 +30,7 @@ class Call:
     summary: SafeString
     summary_cut: bool
     content_type: SafeString
+    policy_version: SafeString
     payload: Payload | None
     length: int  # characters of the body
     too_long: bool
@@ -97,6 +98,7 @@ def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
         summary=reveal_html(summary),
         summary_cut=summary_cut,
         content_type=reveal_html(form.content_type),
+        policy_version=reveal_html(form.policy_version),
         payload=payload,
         length=len(body or ""),
         too_long=body is not None and payload is None,

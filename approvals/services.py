@@ -163,6 +163,7 @@ def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Cover
         url=coverage.url,
         content_type="" if action.body is None else "application/json",
         body=action.body,
+        policy_version=coverage.policy_version,
     )
 
 

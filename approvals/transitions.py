@@ -129,6 +129,7 @@ def _create(
         metadata={
             "method": form.method,
             "endpoint": form.endpoint,
+            "policy_version": form.policy_version,
             "expires_at": approval.expires_at.isoformat(),
         },
     )

@@ -1,5 +1,6 @@
 """The one question that decides whether a call may leave: which current grant covers it, and with what credential."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from uuid import UUID
 from django.db import connection as database
 
 from agents.models import AgentStatus
+from audit.events import JSON
 from platforms.credentials import Auth, parse_auth
 from platforms.endpoints import Endpoint, covers, join_url, parse_rule
 from platforms.models import credential_aad
@@ -62,6 +64,7 @@ class Coverage:
     connection_label: str
     credential_version: int
     require_approval: bool
+    policy_version: str
     sealed: Sealed
     disclosure: Disclosure | None = None
 
@@ -175,9 +178,25 @@ def find_coverage(
         connection_label=row.label,
         credential_version=row.credential_version,
         require_approval=row.grant_asks or row.connection_asks,
+        policy_version=policy_version_of(
+            grant=row.grant_id,
+            rules=json.loads(row.rules),
+            grant_asks=row.grant_asks,
+            connection_asks=row.connection_asks,
+            auth=json.loads(row.auth),
+        ),
         sealed=Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext)),
         disclosure=_disclosure(row),
     )
+
+
+def policy_version_of(**policy: JSON) -> str:
+    """What let a call through, or made it wait, in 16 hex digits (`docs/binding.md`).
+
+    It is for the record: whether a call may run is always asked of the rows themselves.
+    """
+    text = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
 def may_use(*, owner_id: UUID, agent_id: str, platform: str, scope: str, now: datetime) -> bool:
