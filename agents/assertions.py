@@ -163,5 +163,12 @@ def verify(
         raise InvalidAssertion("wrong_owner")
     if claims.expires_at - claims.issued_at > MAX_LIFETIME + LEEWAY or claims.expires_at <= claims.issued_at:
         raise ExpiredAssertion("lifetime_too_long")
-    if not claims.issued_at - LEEWAY <= now < claims.expires_at + LEEWAY:
+    check_begun(claims, now=now)
+    if now >= claims.expires_at + LEEWAY:
         raise ExpiredAssertion("token_expired")
+
+
+def check_begun(claims: Claims, *, now: float) -> None:
+    """Raises ExpiredAssertion: the token is from the future, so one of the two clocks is wrong."""
+    if now < claims.issued_at - LEEWAY:
+        raise ExpiredAssertion("token_not_yet_valid")

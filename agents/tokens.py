@@ -12,7 +12,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-from agents.assertions import LEEWAY, Claims, ExpiredAssertion, InvalidAssertion, Unverified, claimed_text
+from agents.assertions import Claims, ExpiredAssertion, InvalidAssertion, Unverified, check_begun, claimed_text
 from agents.models import Agent
 
 ALGORITHM = "Ed25519"  # RFC 9864: the name says the curve too, unlike the older "EdDSA"
@@ -65,7 +65,8 @@ def verify_child(unverified: Unverified, *, claims: Claims, owner_id: str, paren
         raise InvalidAssertion("wrong_issuer")
     if claims.owner_id != owner_id:
         raise InvalidAssertion("wrong_owner")
-    if not claims.issued_at - LEEWAY <= now < claims.expires_at:  # our own clock set the end: no leeway
+    check_begun(claims, now=now)
+    if now >= claims.expires_at:  # our own clock set the end: no leeway
         raise ExpiredAssertion("token_expired")
 
 

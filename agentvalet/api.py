@@ -37,6 +37,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     request = stamped(context["request"])
     if isinstance(error, exceptions.ValidationError):
         error = ApiError(400, _first_sentence(error.detail), code="invalid_request")
+    elif isinstance(error, exceptions.UnsupportedMediaType):
+        error = ApiError(415, "Send the body as application/json.", code=error.default_code)
     elif not isinstance(error, ApiError):
         answer = drf_exception_handler(error, context)
         if answer is None:

@@ -7,11 +7,39 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 from django.views.decorators.http import require_safe
 
 from agentvalet.openapi import Schema, description
 
 _DEEPEST = 4  # levels of a body that are written out
+
+# In the order in which an agent meets them; the operations of each by how their paths begin.
+_SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "Calling a platform",
+        "The answer is the platform's, or a 202 with an approval to poll until a person has decided and it was made.",
+        ("/v1/actions", "/v1/approvals/", "/v1/agents/me/pending-actions", "/v1/observe/actions"),
+    ),
+    (
+        "What the agent may do",
+        "Read the grants, ask about one, ask for another, hand a part of them to a child.",
+        ("/v1/agent/permissions", "/v1/authzen/access", "/v1/access-request", "/v1/agents/children"),
+    ),
+    (
+        "Getting an identity, and giving it back",
+        "A key is bound with a code from the owner, or an agent registers itself and waits to be let in.",
+        ("/v1/invites/bind", "/v1/agents/bind", "/v1/bind-secret", "/v1/register", "/v1/revoke-request"),
+    ),
+    ("Telling the owner", "", ("/v1/agents/self/diagnostics",)),
+    (
+        "The command line",
+        "What `npx @agentvalet/register` uses for its owner's account.",
+        ("/functions/v1/", "/v1/cli/"),
+    ),
+    ("This description", "", ("/v1/openapi.json",)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +49,13 @@ class Row:
     name: str
     type: str
     required: bool
-    text: str
+    text: SafeString
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: str
-    text: str
+    text: SafeString
     rows: list[Row]
 
 
@@ -38,17 +66,26 @@ class Entry:
     id: str
     method: str
     path: str
-    text: str
+    text: SafeString
     identity: str
     parameters: list[Row]
     body: list[Row]
     answers: list[Answer]
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Operations that belong together."""
+
+    title: str
+    text: SafeString
+    entries: list[Entry]
+
+
 @require_safe
 def api_docs(request: HttpRequest) -> HttpResponse:
     document = description()
-    context = {"info": document["info"], "entries": entries(), "error": list(_rows("Error", _error(document)))}
+    context = {"info": document["info"], "sections": sections(), "error": list(_rows("Error", _error(document)))}
     return render(request, "api_docs.html", context)
 
 
@@ -58,13 +95,37 @@ def _error(document: Schema) -> Schema:
 
 
 @cache
-def entries() -> list[Entry]:
+def sections() -> list[Section]:
+    """All operations, each under the first section that its path is named in.
+
+    Raises:
+        ValueError: an operation is named in none.
+    """
     document = description()
+    schemes = document["components"]["securitySchemes"]
+    left = dict(document["paths"])
     found = []
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            found.append(_entry(path, method, operation, document["components"]["securitySchemes"]))
+    for title, text, beginnings in _SECTIONS:
+        entries = []
+        for beginning in beginnings:
+            for path in [path for path in left if path.startswith(beginning)]:
+                entries += [_entry(path, method, operation, schemes) for method, operation in left.pop(path).items()]
+        found.append(Section(title, _prose(text), entries))
+    if left:
+        raise ValueError(f"No section of /api-docs has {', '.join(left)}.")
     return found
+
+
+def _prose(text: str) -> SafeString:
+    """Paragraphs, with what stands between backticks as code."""
+    return format_html_join("\n", "<p>{}</p>", ((_marked(paragraph),) for paragraph in text.split("\n\n") if paragraph))
+
+
+def _marked(paragraph: str) -> SafeString:
+    pieces = paragraph.split("`")
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", piece) if n % 2 else piece,) for n, piece in enumerate(pieces))
+    )
 
 
 def _entry(path: str, method: str, operation: Schema, schemes: Schema) -> Entry:
@@ -73,14 +134,14 @@ def _entry(path: str, method: str, operation: Schema, schemes: Schema) -> Entry:
         id=operation["operationId"],
         method=method.upper(),
         path=path,
-        text=operation.get("description", ""),
+        text=_prose(operation.get("description", "")),
         identity=" ".join(schemes[name]["description"] for name in names),
         parameters=[
             Row(
                 parameter["name"],
                 f"{_type(parameter['schema'])}, in the {parameter['in']}",
                 parameter.get("required", False),
-                parameter.get("description", ""),
+                _prose(parameter.get("description", "")),
             )
             for parameter in operation.get("parameters", [])
         ],
@@ -88,7 +149,7 @@ def _entry(path: str, method: str, operation: Schema, schemes: Schema) -> Entry:
         answers=[
             Answer(
                 status,
-                answer["description"],
+                _prose(answer["description"]),
                 list(_rows("", _json_schema(answer))) if status.startswith("2") else [],
             )
             for status, answer in operation["responses"].items()
@@ -122,7 +183,7 @@ def _rows(prefix: str, schema: Schema, depth: int = 0) -> Iterator[Row]:
         path = f"{prefix}.{name}" if prefix and prefix != "Error" else name
         required = name in schema.get("required", [])
         text = property_.get("description", "") or field.get("description", "")
-        yield Row(path, _type(field), required, text.split("\n\n* ")[0])
+        yield Row(path, _type(field), required, _prose(text.split("\n\n* ")[0]))
         if depth < _DEEPEST:
             yield from _rows(path, field, depth + 1)
 

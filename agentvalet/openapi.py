@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from http import HTTPStatus
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -33,10 +34,16 @@ _ERROR = {"$ref": "#/components/schemas/Error"}
 _PLATFORMS_OWN = {"description": "The platform's own body; an object gains the key _agentvalet"}
 _PASSES_ON = ("/v1/actions", "/v1/observe/actions")
 
-_HEADLINE = re.compile(r"^`[A-Z]+ [^`]+`: ")  # views say in their code which route they answer
+# Code says which route or status it answers; beside the route or status that would be a repetition.
+_HEADLINE = re.compile(r"^(`[A-Z]+ [^`]+`|[1-5][0-9]{2})(: |$)")
 
 _ANY = {"429": "Too many requests: Retry-After says when to come back", "500": "A failure of ours"}
-_BODY = {"400": "The request is not valid", "413": "The body is too large", "415": "The body is not JSON"}
+_BODY = {
+    "400": "The request is not valid",
+    "411": "The body comes in chunks: say how long it is",
+    "413": "The body is too large",
+    "415": "The body is not application/json",
+}
 _IDENTITY = {"401": "No valid identity: sign again, once", "403": "Refused; reason says why"}
 _DIRECT = {
     "412": "The platform has no connection that could be used",
@@ -97,8 +104,7 @@ def complete(result: Schema, **_: Any) -> Schema:
     for path, operations in result["paths"].items():
         for operation in operations.values():
             _complete_answers(path, operation, schemas)
-            text = _HEADLINE.sub("", operation.get("description", ""))
-            operation["description"] = text[:1].upper() + text[1:]
+            operation["description"] = _sentence(operation.get("description", ""))
     _mend(result)
     return result
 
@@ -119,8 +125,14 @@ def _complete_answers(path: str, operation: Schema, schemas: Schema) -> None:
     for status, answer in answers.items():
         if not status.startswith(("2", "3")):
             answer["content"] = content
-        answer["description"] = answer.get("description") or _described(answer, schemas) or "As asked"
+        said = answer.get("description") or _sentence(_described(answer, schemas))
+        answer["description"] = said or HTTPStatus(int(status)).phrase
     operation["responses"] = dict(sorted(answers.items()))
+
+
+def _sentence(text: str) -> str:
+    text = _HEADLINE.sub("", text)
+    return text[:1].upper() + text[1:]
 
 
 def _described(answer: Schema, schemas: Schema) -> str:

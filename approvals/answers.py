@@ -28,6 +28,9 @@ FAILURES = (
     CannotSend,
 )
 
+# A new grant is what is missing; where one is there, or the owner has stopped it all, asking for it leads nowhere.
+_ASKING_HELPS = frozenset({"scope_not_granted", "grant_expired"})
+
 
 def governed(response: PlatformResponse, meta: Mapping[str, JSON]) -> HttpResponse:
     """Of `POST /v1/actions`: 2xx as 200 with the envelope, for an upstream 202 would read as "waits for approval"."""
@@ -82,7 +85,8 @@ def failure(error: Exception, *, platform: str, scope: str) -> ApiError:
             extra["policy_id"] = f"grant:{error.grant_id}"
         case NotCovered():
             reason = error.reason
-            extra["access_request_hint"] = {"platform": platform, "scope": scope}
+            if reason in _ASKING_HELPS:
+                extra["access_request_hint"] = {"platform": platform, "scope": scope}
         case NotConnected():
             status, words, code = 412, "platform_not_connected", "no_credential"
         case KeyRefused():

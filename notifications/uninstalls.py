@@ -68,7 +68,7 @@ def ask(*, caller: Caller, reason: str, request_id: UUID, now: datetime) -> str:
             owner_id=caller.owner_id,
             tag=_tag(wish),
             title=f"Uninstall requested: {agent.name}",
-            url="/agents",
+            url="/notifications",
             now=now,
         )
         if pending is not None:

@@ -52,7 +52,7 @@ def agents(request: MemberRequest) -> HttpResponse:
 def new_agent(request: MemberRequest) -> HttpResponse:
     """The form, and what it makes: the agent's secret is in the answer to the POST and nowhere else."""
     if request.method != "POST":
-        return _new_agent_form(request, NewAgentForm(initial={"kind": InviteKind.INSTALL}))
+        return _new_agent_form(request, NewAgentForm(initial={"kind": InviteKind.BIND}))
     form = NewAgentForm(request.POST)
     if not form.is_valid():
         return _new_agent_form(request, form, status=400)

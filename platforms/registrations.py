@@ -97,7 +97,7 @@ def register(*, applicant: Applicant, request_id: UUID, now: datetime) -> tuple[
                 owner_id=owner.pk,
                 tag=tag_of(registration),
                 title=f"{applicant.name} asks to become an agent",
-                url="/agents",
+                url="/notifications",
                 now=now,
             )
             record_step(

@@ -1,4 +1,4 @@
-// Counts down on cards and shows times in the reader's own zone. The server's clock is the one that counts.
+// Counts down on cards. The server's clock is the one that counts.
 (() => {
   "use strict";
 
@@ -11,16 +11,6 @@
   const clock = (seconds) => {
     const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
     return hours ? `${hours}:${two(minutes)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
-  };
-
-  const localise = () => {
-    for (const time of queue.querySelectorAll("time[data-local]")) {
-      const at = new Date(time.dateTime);
-      time.title = time.textContent;
-      time.textContent =
-        `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
-      time.removeAttribute("data-local");
-    }
   };
 
   const expire = (card) => {
@@ -50,11 +40,7 @@
   document.addEventListener("server-time", (event) => {
     ahead = event.detail - Date.now();
   });
-  document.addEventListener("cards-changed", () => {
-    localise();
-    tick();
-  });
-  localise();
+  document.addEventListener("cards-changed", tick);
   tick();
   setInterval(tick, 1000);
 })();

@@ -245,6 +245,11 @@ def test_an_expired_token_of_a_known_agent_is_on_record(client: Client, acme: Si
     assert (row.event, row.reason, row.agent_id) == ("action.denied", "token_expired", acme.agent.pk)
 
 
+def test_a_token_from_the_future_is_not_called_expired(client: Client, acme: Side) -> None:
+    status(client, at(iat=100, exp=200)(acme))
+    assert rows_of(acme.agent) == ["token_not_yet_valid"]
+
+
 def rows_of(agent: Agent) -> list[str]:
     return list(AuditEvent.objects.filter(agent_id=agent.pk).order_by("seq").values_list("reason", flat=True))
 

@@ -121,6 +121,7 @@ def test_a_body_that_is_no_request_is_refused(
     headers |= {"X-AV-Observe-Credential": "own"}
     body = checked(client.generic("POST", route.path, raw, kind, headers=headers), status)
     assert "Traceback" not in json.dumps(body)
+    assert (body["error"] == "Send the body as application/json.") == (status == 415)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=IDS)

@@ -52,7 +52,9 @@ def test_each_operation_says_what_it_is_and_how_it_can_fail(path: str, method: s
         assert {"400", "413", "415"} <= answers.keys()
     if operation.get("security"):
         assert {"401", "403"} <= answers.keys()
-    assert all(answer["description"] for answer in answers.values())
+    for status, answer in answers.items():
+        assert answer["description"], status
+        assert not answer["description"].startswith(("`", status)), "a heading of the code's own"
 
 
 def test_identities_are_described(client: Client) -> None:
@@ -80,6 +82,8 @@ def test_the_page_lists_every_operation_without_a_script(client: Client, db: Non
         assert method.upper() in page
     for word in ("connection_id", "≤ 63 characters", "correlation_id", "required", "RS256"):
         assert word in page
+    assert "<p>`" not in page
+    assert page.index("post_v1_actions") < page.index("post_functions_v1_cli_auth"), "what agents do most comes first"
     assert "<script" not in page
     assert "style=" not in page
     assert "script-src 'self'" in response["Content-Security-Policy"]

@@ -202,6 +202,7 @@ def test_a_call_that_is_not_covered_is_refused_and_on_record(
     assert body["error"]
     assert body["correlation_id"] == response["X-Request-Id"] == str(AuditEvent.objects.get().request_id)
     assert body["report_hint"]["correlation_id"] == body["correlation_id"]
+    assert ("access_request_hint" in body) == (word == "scope_not_granted"), "asking helps with nothing else"
     assert events(acme) == [("action.denied", word)]
     assert platform.requests == []
 

@@ -54,7 +54,7 @@ def decide(verb: Callable[..., Any], side: Side, **more: Any) -> Any:
 def test_asking_puts_it_before_the_owner(client: Client, acme: Side, stranger: Side) -> None:
     asked(client, acme)
     line = Notification.objects.get(withdrawn_at=None)
-    assert (line.owner, line.title, line.url) == (acme.owner, "Uninstall requested: Acme bot", "/agents")
+    assert (line.owner, line.title, line.url) == (acme.owner, "Uninstall requested: Acme bot", "/notifications")
     row = AuditEvent.objects.get(event="agent.uninstall_requested")
     assert (row.owner_id, row.agent_id, row.reason) == (acme.owner.pk, acme.agent.pk, "CLI uninstall")
     wish = UninstallRequest.objects.for_owner(acme.owner).pending(timezone.now()).get()
