@@ -47,6 +47,7 @@ _BODY = {
 _IDENTITY = {"401": "No valid identity: sign again, once", "403": "Refused; reason says why"}
 _DIRECT = {
     "412": "The platform has no connection that could be used",
+    "503": "The platform has failed too often in a row and is not called for the time being",
     "502": "The platform could not be reached, or its answer cannot be passed on; code says which",
     "504": "The platform took too long",
     "default": "The platform's own error: its status and its body",

@@ -1,13 +1,14 @@
 """How many direct calls may be under way at once: each holds a thread of the web server while a platform thinks.
 
-Counted in this process, with a lock: `agentvalet.launch` starts one web worker process, and the threads that have to
-stay free for pages and polls are that process's own. Nothing to count is left behind by a process that dies.
+`under_way` counts in this process, with a lock: `agentvalet.launch` starts one web worker process, and the threads that
+have to stay free for pages and polls are that process's own. Nothing to count is left behind by a process that dies.
+`at_platform` counts for all processes (`platforms.traffic`).
 """
 
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from django.core.cache import cache
 
 from agents.authentication import Caller, record_refusal
 from agents.errors import ApiError
+from agents.throttling import first_in_a_minute
+from platforms.traffic import PlatformBlocked, Turn, turn
 
 _lock = threading.Lock()
 _under_way: Counter[str] = Counter()  # by family; only what is not zero
@@ -48,6 +51,30 @@ def under_way(caller: Caller, *, request_id: UUID, now: datetime) -> Iterator[No
             _under_way[family] -= 1
             if not _under_way[family]:
                 del _under_way[family]
+
+
+@contextmanager
+def at_platform(caller: Caller, *, platform: str, request_id: UUID, now: datetime) -> Iterator[Turn]:
+    """Hold a place among all calls of the owner to the platform, those of the workers included.
+
+    Raises:
+        ApiError: 503, the platform's circuit is open; 429, as many calls to it are under way as may be. At once.
+    """
+    with ExitStack() as stack:
+        try:
+            taken = stack.enter_context(
+                turn(owner_id=caller.owner_id, platform=platform, timeout=settings.DIRECT_TIMEOUT, now=now)
+            )
+        except PlatformBlocked as blocked:
+            if first_in_a_minute(key=f"blocked:{caller.agent_id}:{platform}:{blocked.code}", now=now):
+                record_refusal(caller, request_id=request_id, reason=blocked.code, now=now, platform=platform)
+            raise ApiError(
+                503 if blocked.code == "platform_circuit_open" else 429,
+                str(blocked),
+                code=blocked.code,
+                headers={"Retry-After": str(blocked.retry_after)},
+            ) from blocked
+        yield taken
 
 
 def _refusal(family: str) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from agents.authentication import Caller
 from approvals.binding import Form
-from approvals.concurrency import under_way
+from approvals.concurrency import at_platform, under_way
 from approvals.envelope import meta
 from approvals.idempotency import KeyClaim
 from approvals.sending import CannotSend, send, send_with
@@ -126,7 +126,7 @@ def forward(
 
     Raises:
         KeyRefused: the key is another request's by now; nothing was sent.
-        ApiError: 429, too many calls are under way.
+        ApiError: 429, too many calls are under way; 503, the platform's circuit is open. Nothing was sent.
         PlatformUnreachable: no answer came.
         CannotSend: it was not sent.
     """
@@ -139,9 +139,13 @@ def forward(
         endpoint=form.endpoint,
         claim=claim,
     )
-    with under_way(caller, request_id=request_id, now=now), log.failures():
+    with (
+        under_way(caller, request_id=request_id, now=now),
+        at_platform(caller, platform=form.platform, request_id=request_id, now=now) as place,
+        log.failures(),
+    ):
         log.begin(now=now, connection_id=form.connection_id)
-        response = send(form, coverage, timeout=settings.DIRECT_TIMEOUT, fresh=claim is not None)
+        response = place.answered(send(form, coverage, timeout=settings.DIRECT_TIMEOUT, fresh=claim is not None))
     answer_meta = log.end(Event.ACTION_ALLOWED, response, disclosure=coverage.disclosure)
     note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=timezone.now())
     return response, answer_meta
@@ -159,9 +163,14 @@ def relay(
         method=call.method,
         endpoint=call.endpoint,
     )
-    with under_way(caller, request_id=request_id, now=now), log.failures():
+    with (
+        under_way(caller, request_id=request_id, now=now),
+        at_platform(caller, platform=call.platform, request_id=request_id, now=now) as place,
+        log.failures(),
+    ):
         log.begin(now=now, mode="observe")
         response = send_with(
             call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
         )
+        place.answered(response)
     return response, log.end(Event.ACTION_OBSERVED, response)

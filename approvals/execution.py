@@ -18,6 +18,7 @@ from approvals.rights import RightLost
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
 from platforms.client import PlatformUnreachable
+from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use
 
 logger = logging.getLogger(__name__)
@@ -27,19 +28,40 @@ _RETRY_EVERY = 0.5  # seconds between tries to write an outcome down
 
 
 def execute(*, approval_id: UUID, now: datetime) -> None:
-    """Run an approved call, once: claim, send, record. Does nothing for a row that is not to be run."""
+    """Run an approved call, once: wait for the platform's turn, claim, send, record.
+
+    Does nothing for a row that is not to be run. A row whose platform cannot be called now is left as it is, for the
+    next sweep to try: it holds no thread while it waits. The place is taken before the claim, so that a call that gets
+    none was never begun; a probe of an open circuit is claimed and sent like any other call, once.
+    """
+    waiting = runs.waiting(approval_id)
+    if waiting is None:
+        return
+    owner_id, platform = waiting
+    try:
+        with turn(owner_id=owner_id, platform=platform, timeout=settings.APPROVED_TIMEOUT, now=now) as place:
+            write = _run(approval_id, place, now=now)
+    except PlatformBlocked as blocked:
+        runs.turn_away(approval_id=approval_id, why=str(blocked), reason=blocked.code, now=now)
+        return
+    if write is not None:
+        _until_written(write)
+
+
+def _run(approval_id: UUID, place: Turn, *, now: datetime) -> Callable[[], None] | None:
+    """Claim and send; what comes back writes the outcome down."""
     deadline = time.monotonic() + runs.LEASE_MARGIN
     try:
         claim = runs.claim(approval_id=approval_id, now=now)
     except runs.NotRunnable:
-        return
+        return None
     except (Tampered, RightLost) as refusal:
         logger.warning("approval %s was not sent: %s", approval_id, refusal)
-        return
-    _until_written(_outcome_of(claim, held_up=time.monotonic() > deadline))
+        return None
+    return _outcome_of(claim, place, held_up=time.monotonic() > deadline)
 
 
-def _outcome_of(claim: Claim, *, held_up: bool) -> Callable[[], None]:
+def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], None]:
     """Make the call; what comes back writes its outcome down."""
     approval_id = claim.approval.pk
     if held_up:  # this process was stopped for so long that the row may count as lost by now
@@ -49,9 +71,11 @@ def _outcome_of(claim: Claim, *, held_up: bool) -> Callable[[], None]:
     except CannotSend as error:
         return partial(_fail, approval_id, f"{error} Nothing was sent.", error.reason)
     except PlatformUnreachable as error:
+        place.failed(error)
         if error.may_have_been_sent:
             return partial(_lose, approval_id, MAYBE_SENT.format(error=error), error.code)
         return partial(_fail, approval_id, f"{error} Nothing was sent.", error.code)
+    place.answered(response)
     answer = Answer.of(response, claim.approval.disclosure)
 
     def finish() -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import connection
 
 from agents.models import Owner
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalQuerySet, ApprovalRequest
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 
@@ -21,8 +21,13 @@ SYSTEM = Actor("system", "worker", "AgentValet")
 
 def locked(approval_id: UUID, owner: Owner | None = None) -> ApprovalRequest:
     """The row, locked until the end of the caller's transaction. Raises ApprovalRequest.DoesNotExist."""
-    rows = ApprovalRequest.objects.all() if owner is None else ApprovalRequest.objects.for_owner(owner)
-    return rows.select_for_update(of=("self",), no_key=True).get(pk=approval_id)
+    rows = locked_rows()
+    return (rows if owner is None else rows.for_owner(owner)).get(pk=approval_id)
+
+
+def locked_rows() -> ApprovalQuerySet:
+    """Rows that are locked as they are read, until the end of the caller's transaction."""
+    return ApprovalRequest.objects.select_for_update(of=("self",), no_key=True)
 
 
 def next_version(owner_id: UUID) -> int:

@@ -11,8 +11,8 @@ from django.db import DatabaseError, transaction
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
-from approvals.rights import RightLost, current_coverage
-from approvals.rows import SYSTEM, going_on, locked, next_version, record_change, save_changes
+from approvals.rights import START_WITHIN, RightLost, current_coverage
+from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, save_changes
 from audit.events import Event, Result
 from audit.models import AuditEvent
 from platforms.coverage import Coverage
@@ -41,6 +41,24 @@ class Claim:
 def lease() -> timedelta:
     """How long a begun call may go without an outcome before it counts as unknown."""
     return timedelta(seconds=settings.APPROVED_TIMEOUT + LEASE_MARGIN)
+
+
+def waiting(approval_id: UUID) -> tuple[UUID, str] | None:
+    """Owner and platform of an approved call that nobody has begun. Not locked: `claim` looks again."""
+    return ApprovalRequest.objects.unclaimed().filter(pk=approval_id).values_list("owner_id", "platform").first()
+
+
+def turn_away(*, approval_id: UUID, why: str, reason: str, now: datetime) -> None:
+    """End a call whose platform has let it wait for AGENTVALET_PLATFORM_WAIT; before that, leave it waiting.
+
+    `why` is one sentence, `reason` its code.
+    """
+    patience = min(timedelta(seconds=settings.PLATFORM_WAIT), START_WITHIN)
+    with transaction.atomic(durable=True):
+        row = locked_rows().unclaimed().filter(pk=approval_id, decided_at__lte=now - patience).first()
+        if row is not None:
+            minutes = round(patience.total_seconds() / 60, 1)
+            _fail(row, f"{why} The call waited {minutes:g} minutes for it. Nothing was sent.", now=now, reason=reason)
 
 
 def claim(*, approval_id: UUID, now: datetime) -> Claim:

@@ -1,11 +1,13 @@
 """What Celery runs. A message is a hint: every task reads the truth from the database, however often it comes."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import shared_task
+from django.db.models import QuerySet, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -35,9 +37,15 @@ def sweep(**_: Any) -> None:
     with going_on(logger, "giving up"):
         runs.give_up_lost(now=now)
     with going_on(logger, "waking workers"):
-        forgotten = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START)
-        for approval_id in forgotten.order_by("decided_at").values_list("pk", flat=True)[:500]:
+        for approval_id in _forgotten(now)[:500]:
             wake_worker(approval_id)
+
+
+def _forgotten(now: datetime) -> "QuerySet[ApprovalRequest, UUID]":
+    """Every platform's first call before any platform's second: those that wait for one hold up no other."""
+    place = Window(RowNumber(), partition_by=["owner_id", "platform"], order_by="decided_at")
+    rows = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START)
+    return rows.annotate(place=place).order_by("place", "decided_at").values_list("pk", flat=True)
 
 
 def wake_worker(approval_id: UUID) -> None:
