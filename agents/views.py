@@ -15,11 +15,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
+from agents import webauthn_site
 from agents.http import StampedRequest, client_address, stamped
-from agents.models import Member, User
+from agents.models import User
+from agents.people_record import record_for_person
 from agents.throttle import NotCounted, count_try, forget_tries
-from audit.events import Actor, Event, Result
-from audit.records import record
+from audit.events import Event, Result
 
 logger = logging.getLogger(__name__)
 WRONG = "The e-mail address or the password is not right."
@@ -54,11 +55,11 @@ class SignInForm(forms.Form):
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
     """E-mail and password; on success a fresh session (django.contrib.auth.login rotates it) and on to `next`."""
-    target = _next(request)
+    target = next_page(request)
     if request.user.is_authenticated and request.method != "POST":
         return HttpResponseRedirect(target)
     if request.method != "POST":
-        return _page(request, target)
+        return sign_in_page(request, target)
     form = SignInForm(request.POST)
     email = str(form.data.get("email", "")).strip()[:254]
     now = stamped(request).now
@@ -72,11 +73,11 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return _too_many(request, target, email, wait)
     user = authenticate(request, username=email, password=form.cleaned_data["password"]) if form.is_valid() else None
     if not isinstance(user, User):
-        page = _page(request, target, email=email, error=WRONG)
+        page = sign_in_page(request, target, email=email, error=WRONG)
         return AnsweredFirst(page, then=lambda: _record_failure(stamped(request), email))
     with transaction.atomic():
         login(request, user)
-        _record(stamped(request), Event.MEMBER_SIGNED_IN, user)
+        record_sign_in(stamped(request), Event.MEMBER_SIGNED_IN, user, by="password")
     forget_tries(address=address, email=email, now=now)
     return HttpResponseRedirect(target)
 
@@ -88,30 +89,39 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():
         logout(request)
         if isinstance(user, User):
-            _record(stamped(request), Event.MEMBER_SIGNED_OUT, user)
+            record_for_person(
+                event=Event.MEMBER_SIGNED_OUT,
+                user=user,
+                request_id=stamped(request).request_id,
+                address=client_address(request),
+                now=stamped(request).now,
+            )
     return redirect("sign-in")
 
 
-def _page(request: HttpRequest, target: str, *, email: str = "", error: str = "", status: int = 200) -> HttpResponse:
-    return render(request, "agents/sign_in.html", {"next": target, "email": email, "error": error}, status=status)
+def sign_in_page(
+    request: HttpRequest, target: str, *, email: str = "", error: str = "", status: int = 200
+) -> HttpResponse:
+    context = {"next": target, "email": email, "error": error, "passkeys": webauthn_site.is_possible()}
+    return render(request, "agents/sign_in.html", context, status=status)
 
 
 def _too_many(request: HttpRequest, target: str, email: str, wait: timedelta) -> HttpResponse:
     minutes = max(1, ceil(wait.total_seconds() / 60))
     sentence = f"Too many attempts, try again in {minutes} minute{'' if minutes == 1 else 's'}."
-    response = _page(request, target, email=email, error=sentence, status=429)
+    response = sign_in_page(request, target, email=email, error=sentence, status=429)
     response["Retry-After"] = str(ceil(wait.total_seconds()))
     return response
 
 
 def _not_now(request: HttpRequest, target: str, email: str) -> HttpResponse:
     sentence = "Nobody can sign in at the moment: try again in a minute."
-    response = _page(request, target, email=email, error=sentence, status=503)
+    response = sign_in_page(request, target, email=email, error=sentence, status=503)
     response["Retry-After"] = "60"
     return response
 
 
-def _next(request: HttpRequest) -> str:
+def next_page(request: HttpRequest) -> str:
     """Where to go afterwards: a path of this site, or the front page."""
     target = str(request.POST.get("next") or request.GET.get("next") or "")
     ours = (
@@ -126,18 +136,17 @@ def _record_failure(request: StampedRequest, email: str) -> None:
         logger.info("sign-in failed for an unknown account from %s", client_address(request))
         return
     with transaction.atomic():
-        _record(request, Event.MEMBER_SIGN_IN_FAILED, user)
+        record_sign_in(request, Event.MEMBER_SIGN_IN_FAILED, user, by="password")
 
 
-def _record(request: StampedRequest, event: Event, user: User) -> None:
-    """An audit row with every owner the user belongs to."""
-    for member in Member.objects.filter(user=user).order_by("owner_id"):
-        record(
-            event=event,
-            result=Result.DENIED if event == Event.MEMBER_SIGN_IN_FAILED else Result.INFO,
-            owner_id=member.owner_id,
-            actor=Actor("member", str(user.pk), user.email),
-            now=request.now,
-            request_id=request.request_id,
-            metadata={"address": client_address(request)},
-        )
+def record_sign_in(request: StampedRequest, event: Event, user: User, *, by: str) -> None:
+    """In the caller's transaction."""
+    record_for_person(
+        event=event,
+        result=Result.DENIED if event == Event.MEMBER_SIGN_IN_FAILED else Result.INFO,
+        user=user,
+        request_id=request.request_id,
+        address=client_address(request),
+        now=request.now,
+        metadata={"by": by},
+    )

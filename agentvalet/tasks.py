@@ -7,13 +7,16 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
+from agents import passkeys
 from approvals import idempotency
 from notifications import inbox
 
 
 @shared_task(name="agentvalet.tidy")
 def tidy(**_: Any) -> None:
-    """Remove what nobody can see or use any more: sessions that have ended, lines long out of the inbox, old keys."""
+    """Remove what nobody can see or use any more: sessions, inbox lines, idempotency keys, challenges of passkeys."""
+    now = timezone.now()
     import_module(settings.SESSION_ENGINE).SessionStore.clear_expired()
-    inbox.prune(now=timezone.now())
-    idempotency.prune(now=timezone.now())
+    inbox.prune(now=now)
+    idempotency.prune(now=now)
+    passkeys.forget_challenges(now=now)

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 
 from agents import api as agents_api
 from agents import cli_api, cli_page
+from agents import passkey_views as passkeys
 from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
@@ -50,7 +51,16 @@ urlpatterns = [
     # People
     path("", RedirectView.as_view(pattern_name="approvals")),
     path("sign-in", people.sign_in, name="sign-in"),
+    path("sign-in/passkey", passkeys.sign_in_with_passkey, name="passkey-sign-in"),
+    path("sign-in/passkey/options", passkeys.sign_in_options, name="passkey-sign-in-options"),
     path("sign-out", people.sign_out, name="sign-out"),
+    path("settings", passkeys.settings_page, name="settings"),
+    path("settings/confirm", passkeys.confirm, name="confirm"),
+    path("settings/confirm/passkey", passkeys.confirm_with_passkey, name="passkey-confirm"),
+    path("settings/confirm/passkey/options", passkeys.confirm_options, name="passkey-confirm-options"),
+    path("settings/passkeys", passkeys.register, name="register-passkey"),
+    path("settings/passkeys/options", passkeys.register_options, name="register-passkey-options"),
+    path("settings/passkeys/<uuid:passkey_id>/delete", passkeys.delete, name="delete-passkey"),
     path("cli-auth", cli_page.cli_auth, name="cli-auth"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),

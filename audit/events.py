@@ -20,6 +20,8 @@ class Event(StrEnum):
     MEMBER_SIGNED_OUT = "member.signed_out"
     MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
     MEMBER_CLI_SIGNED_IN = "member.cli_signed_in"
+    PASSKEY_REGISTERED = "passkey.registered"
+    PASSKEY_DELETED = "passkey.deleted"
 
     AGENT_CREATED = "agent.created"
     AGENT_INVITED = "agent.invited"

@@ -1,0 +1,202 @@
+"""Signing in with a passkey, and the settings page: the person's passkeys, and confirming who is at the screen."""
+
+import logging
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.contrib.auth import login
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST, require_safe
+
+from agents import passkeys, webauthn_site
+from agents.errors import ApiError
+from agents.http import client_address, stamped
+from agents.middleware import MemberRequest
+from agents.passkey_answers import PasskeyRefused
+from agents.passkey_models import Passkey, Purpose
+from agents.reauthentication import WINDOW, is_confirmed, note_confirmed
+from agents.throttle import NotCounted, count_try, forget_tries
+from agents.throttling import check_rate, first_in_a_minute, network_of
+from agents.views import next_page, record_sign_in, sign_in_page
+from audit.events import Event
+
+logger = logging.getLogger(__name__)
+
+CONFIRM_FIRST = "Confirm first that it is you."
+TOO_MANY = "Too many attempts: try again in a quarter of an hour."
+NEEDS_SCRIPT = "Passkeys need JavaScript, and a browser that knows them."
+
+
+class LabelForm(forms.Form):
+    label = forms.CharField(max_length=100)
+
+
+def options(json: str) -> HttpResponse:
+    """WebAuthn options, for `static/js/passkey.js`."""
+    return HttpResponse(json, content_type="application/json")
+
+
+# --- Signing in
+
+
+@never_cache
+@require_POST
+def sign_in_options(request: HttpRequest) -> HttpResponse:
+    """A challenge for whoever comes; only an address that asks all the time is held back."""
+    stamp = stamped(request)
+    try:
+        key = f"passkey-sign-in:{network_of(client_address(request))}"
+        check_rate(key=key, limit=30, per_seconds=60, now=stamp.now)
+    except ApiError as error:
+        return HttpResponse(error.error, status=429, headers=dict(error.headers), content_type="text/plain")
+    return options(passkeys.begin_signing(user=None, purpose=Purpose.SIGN_IN, now=stamp.now))
+
+
+@never_cache
+@require_POST
+def sign_in_with_passkey(request: HttpRequest) -> HttpResponse:
+    """The device has signed: a fresh session, and on to `next`."""
+    target, stamp = next_page(request), stamped(request)
+    answer = request.POST.get("credential", "")
+    if not answer:
+        return sign_in_page(request, target, error=NEEDS_SCRIPT, status=400)
+    try:
+        signed = passkeys.finish_signing(user=None, purpose=Purpose.SIGN_IN, answer=answer, now=stamp.now)
+        user = signed.passkey.user
+        if not user.is_active:
+            raise PasskeyRefused("inactive")
+        with transaction.atomic():
+            passkeys.note_use(signed, now=stamp.now)
+            login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+            record_sign_in(stamp, Event.MEMBER_SIGNED_IN, user, by="passkey")
+    except PasskeyRefused as error:
+        logger.info("refused a sign-in by passkey: %s", error.check)
+        if error.passkey is not None and first_in_a_minute(key=f"passkey-refused:{error.passkey.pk}", now=stamp.now):
+            with transaction.atomic():
+                record_sign_in(stamp, Event.MEMBER_SIGN_IN_FAILED, error.passkey.user, by="passkey")
+        return sign_in_page(request, target, error=str(error), status=400)
+    return HttpResponseRedirect(target)
+
+
+# --- Settings
+
+
+@never_cache
+@require_safe
+def settings_page(request: MemberRequest) -> HttpResponse:
+    return _settings(request)
+
+
+def _settings(request: MemberRequest, *, error: str = "", status: int = 200) -> HttpResponse:
+    context = {
+        "passkeys": passkeys.passkeys_of(request.member.user),
+        "possible": webauthn_site.is_possible(),
+        "confirmed": is_confirmed(request, now=request.now),
+        "minutes": int(WINDOW.total_seconds() // 60),
+        "error": error,
+    }
+    return render(request, "settings/page.html", context, status=status)
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_POST
+def confirm(request: MemberRequest) -> HttpResponse:
+    """The password once more. Guesses are counted with those at the sign-in."""
+    user, now = request.member.user, request.now
+    address = client_address(request)
+    try:
+        if count_try(address=address, email=user.email, now=now) is not None:
+            return _settings(request, error=TOO_MANY, status=429)
+    except NotCounted:
+        return _settings(request, error="Nothing can be confirmed at the moment: try again in a minute.", status=503)
+    if not user.check_password(request.POST.get("password", "")[:4096]):
+        with transaction.atomic():
+            record_sign_in(request, Event.MEMBER_SIGN_IN_FAILED, user, by="password, to confirm")
+        return _settings(request, error="That is not your password.", status=400)
+    forget_tries(address=address, email=user.email, now=now)
+    note_confirmed(request, now=now)
+    return redirect("settings")
+
+
+@never_cache
+@require_POST
+def confirm_options(request: MemberRequest) -> HttpResponse:
+    return options(passkeys.begin_signing(user=request.member.user, purpose=Purpose.CONFIRM, now=request.now))
+
+
+@never_cache
+@require_POST
+def confirm_with_passkey(request: MemberRequest) -> HttpResponse:
+    """One of the person's passkeys has signed."""
+    answer = request.POST.get("credential", "")
+    if not answer:
+        return _settings(request, error=NEEDS_SCRIPT, status=400)
+    try:
+        signed = passkeys.finish_signing(
+            user=request.member.user, purpose=Purpose.CONFIRM, answer=answer, now=request.now
+        )
+        with transaction.atomic():
+            passkeys.note_use(signed, now=request.now)
+            note_confirmed(request, now=request.now)
+    except PasskeyRefused as error:
+        return _settings(request, error=str(error), status=400)
+    return redirect("settings")
+
+
+@never_cache
+@require_POST
+def register_options(request: MemberRequest) -> HttpResponse:
+    if not is_confirmed(request, now=request.now):
+        return HttpResponse(CONFIRM_FIRST, status=403, content_type="text/plain")
+    return options(passkeys.begin_registration(user=request.member.user, now=request.now))
+
+
+@never_cache
+@require_POST
+def register(request: MemberRequest) -> HttpResponse:
+    """Keep the passkey that the device has made."""
+    form = LabelForm(request.POST)
+    if not is_confirmed(request, now=request.now):
+        return _settings(request, error=CONFIRM_FIRST, status=403)
+    if not request.POST.get("credential"):
+        return _settings(request, error=NEEDS_SCRIPT, status=400)
+    if not form.is_valid():
+        return _settings(request, error="Give the passkey a name of at most 100 characters.", status=400)
+    try:
+        passkey = passkeys.register(
+            user=request.member.user,
+            answer=request.POST["credential"],
+            label=form.cleaned_data["label"],
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+        )
+    except PasskeyRefused as error:
+        return _settings(request, error=str(error), status=400)
+    messages.success(request, f"The passkey {passkey.label} is registered.")
+    return redirect("settings")
+
+
+@never_cache
+@require_POST
+def delete(request: MemberRequest, passkey_id: UUID) -> HttpResponse:
+    if not is_confirmed(request, now=request.now):
+        return _settings(request, error=CONFIRM_FIRST, status=403)
+    try:
+        passkeys.delete(
+            user=request.member.user,
+            passkey_id=passkey_id,
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+        )
+    except Passkey.DoesNotExist as error:
+        raise Http404 from error
+    messages.success(request, "The passkey is deleted. Delete it on the device, too.")
+    return redirect("settings")
