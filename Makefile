@@ -14,7 +14,7 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine fuzz screenshots
+.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine faults fuzz screenshots
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -26,14 +26,17 @@ demo: $(DEMO) ## install the demo agent's own environment
 
 clients: $(CLIENTS) ## install the published clients that the interop tests drive
 
-test: $(TESTS) $(DEMO) ## run all tests whose tools can be had (ARGS=… for pytest)
-	@some=''; \
-	deploy/browsers.sh || some='not browser'; \
-	{ deploy/node.sh && $(MAKE) --silent clients; } || some="$${some:+$$some and }not interop"; \
+test: $(TESTS) $(DEMO) ## run all tests whose tools can be had, but for the long ones below (ARGS=… for pytest)
+	@some='not faults'; \
+	deploy/browsers.sh || some="$$some and not browser"; \
+	{ deploy/node.sh && $(MAKE) --silent clients; } || some="$$some and not interop"; \
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "$$some" $(ARGS)
 
 races: $(TESTS) ## run the races of deciding and running 1,000 times each
 	@RACE_ROUNDS=1000 $(BIN)/python -m pytest tests/approvals/test_races.py $(ARGS)
+
+faults: $(TESTS) ## kill everything while 2,000 calls are approved (FAULTS_APPROVALS=…, FAULTS_SEED=…)
+	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
 state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each
 	@STATE_MACHINE_EXAMPLES=5000 STATE_MACHINE_STEPS=100 $(BIN)/python -m pytest tests/approvals/test_state_machine.py $(ARGS)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from agentvalet import demo, embedded, keys, processes
+from agentvalet import command_lines, demo, embedded, keys, processes
 from agentvalet.embedded import ServiceError
 from agentvalet.supervisor import (
     Child,
@@ -58,7 +58,7 @@ def up(*, host: str, port: int | None, demo: bool, only: str | None) -> None:
 def _plan(*, host: str, port: int | None, with_demo: bool, only: str | None) -> Plan:
     """Settle port and public URL before anything reads the settings: they follow --port unless told otherwise."""
     given = os.environ.get("AGENTVALET_PUBLIC_URL")
-    local = os.environ.get("AGENTVALET_MODE", "local") == "local"
+    local = os.environ.get("AGENTVALET_MODE", "local") != "production"
     if given and local and port is None:
         port = urlsplit(given).port
     port = _DEFAULT_PORT if port is None else port
@@ -99,37 +99,14 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
     _prepare(plan, env=env, platform_url=platform_url)
     supervisor.interrupts.check()
 
-    python = [sys.executable, "-m"]
-    celery = [*python, "celery", "-A", "agentvalet.celery"]
-    web = child(
-        "web",
-        [
-            *python, "granian", "--interface", "wsgi", "--http", "1", "--no-ws",
-            "--host", plan.host, "--port", str(plan.port),
-            "--workers", "1", "--blocking-threads", str(settings.WEB_THREADS),
-            # Counts connections, idle ones too; more wait to be accepted. Calls are counted by approvals.concurrency.
-            "--backlog", "1024", "--backpressure", "512", "--http1-header-read-timeout", "15000",
-            "--workers-kill-timeout", "15", "--log-level", "warning",
-            "agentvalet.wsgi:application",
-        ],
-        20,
-    )  # fmt: skip
-    work = [
-        *celery, "worker", "--pool=threads",
-        "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO",
-    ]  # fmt: skip
+    web = child("web", command_lines.web(host=plan.host, port=plan.port, threads=settings.WEB_THREADS), 20)
     worker = child(
         "worker",
-        [*work, "--queues=celery", f"--concurrency={settings.WORKER_THREADS}", "--hostname=worker@%h"],
+        command_lines.worker(threads=settings.WORKER_THREADS),
         settings.APPROVED_TIMEOUT + 5,  # a call that is under way may end; what is left is found by the sweep
     )
-    sweeper = child(
-        "sweeper",
-        [*work, "--queues=sweep", f"--concurrency={settings.SWEEPER_THREADS}", "--hostname=sweeper@%h"],
-        10,
-    )
-    schedule = plan.data_dir / "beat-schedule"
-    beat = child("beat", [*celery, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel=WARNING"], 5)
+    sweeper = child("sweeper", command_lines.sweeper(threads=settings.SWEEPER_THREADS), 10)
+    beat = child("beat", command_lines.beat(schedule=plan.data_dir / "beat-schedule"), 5)
     for process, part in ((web, "web"), (worker, "worker"), (sweeper, "worker"), (beat, "beat")):
         if plan.runs(part):
             supervisor.start(process)

@@ -1,7 +1,8 @@
 """Every setting, read once from the environment. `.env.example` documents each variable; a test holds them together.
 
 Two modes. `local` (the default) serves http://localhost only, and keeps its keys and its own PostgreSQL and Valkey
-under AGENTVALET_DATA. `production` takes everything from the environment and refuses to start half-configured.
+under AGENTVALET_DATA. `production` takes everything from the environment and refuses to start half-configured. The
+fault suite has a third, `test`: it is `local` with live crash points (`crash_points`).
 """
 
 from ipaddress import ip_address
@@ -49,6 +50,7 @@ env = environ.Env(
     AGENTVALET_MAX_RESPONSE_BYTES=(int, 4 * 1024 * 1024),
     AGENTVALET_DIRECT_TIMEOUT=(float, 12.0),
     AGENTVALET_APPROVED_TIMEOUT=(float, 30.0),
+    AGENTVALET_LEASE_MARGIN=(float, 15.0),
     AGENTVALET_CA_BUNDLE=(str, ""),
     AGENTVALET_WEB_THREADS=(int, 32),
     AGENTVALET_WORKER_THREADS=(int, 32),
@@ -65,9 +67,11 @@ def setting(name: str) -> Any:
 
 
 MODE = setting("AGENTVALET_MODE")
-if MODE not in {"local", "production"}:
+if MODE not in {"local", "production", "test"}:
     raise ImproperlyConfigured(f"AGENTVALET_MODE is {MODE!r}: set it to 'local' or 'production'.")
 PRODUCTION = MODE == "production"
+if MODE != "test" and env.str("AGENTVALET_CRASH_POINTS", default=""):
+    raise ImproperlyConfigured("AGENTVALET_CRASH_POINTS is set: it is for ending processes in tests. Unset it.")
 
 DATA_DIR = (BASE_DIR / setting("AGENTVALET_DATA")).resolve()
 KEYS_DIR = DATA_DIR / "keys"  # local mode only; made by agentvalet.keys at the first start
@@ -330,6 +334,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_REQUEST_BYTES
 FILE_UPLOAD_HANDLERS = ["agentvalet.middleware.RefuseFiles"]
 DIRECT_TIMEOUT = setting("AGENTVALET_DIRECT_TIMEOUT")  # clients give up at 15 s
 APPROVED_TIMEOUT = setting("AGENTVALET_APPROVED_TIMEOUT")
+LEASE_MARGIN = setting("AGENTVALET_LEASE_MARGIN")
 PRIVATE_TARGETS = setting("AGENTVALET_PRIVATE_TARGETS")
 CA_BUNDLE = setting("AGENTVALET_CA_BUNDLE")
 

@@ -17,6 +17,7 @@ from approvals.envelope import Answer
 from approvals.rights import RightLost
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
+from crash_points import Point, crash_point
 from platforms.client import PlatformUnreachable
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use
@@ -34,6 +35,7 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
     next sweep to try: it holds no thread while it waits. The place is taken before the claim, so that a call that gets
     none was never begun; a probe of an open circuit is claimed and sent like any other call, once.
     """
+    crash_point(Point.BEFORE_CLAIM, approval_id)
     waiting = runs.waiting(approval_id)
     if waiting is None:
         return
@@ -46,11 +48,12 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
         return
     if write is not None:
         _until_written(write)
+        crash_point(Point.AFTER_COMMIT, approval_id)
 
 
 def _run(approval_id: UUID, place: Turn, *, now: datetime) -> Callable[[], None] | None:
     """Claim and send; what comes back writes the outcome down."""
-    deadline = time.monotonic() + runs.LEASE_MARGIN
+    deadline = time.monotonic() + settings.LEASE_MARGIN
     try:
         claim = runs.claim(approval_id=approval_id, now=now)
     except runs.NotRunnable:
@@ -58,6 +61,7 @@ def _run(approval_id: UUID, place: Turn, *, now: datetime) -> Callable[[], None]
     except (Tampered, RightLost) as refusal:
         logger.warning("approval %s was not sent: %s", approval_id, refusal)
         return None
+    crash_point(Point.AFTER_CLAIM, approval_id)
     return _outcome_of(claim, place, held_up=time.monotonic() > deadline)
 
 
@@ -75,6 +79,7 @@ def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], Non
         if error.may_have_been_sent:
             return partial(_lose, approval_id, MAYBE_SENT.format(error=error), error.code)
         return partial(_fail, approval_id, f"{error} Nothing was sent.", error.code)
+    crash_point(Point.AFTER_RESPONSE, approval_id)
     place.answered(response)
     answer = Answer.of(response, claim.approval.disclosure)
 
@@ -99,7 +104,7 @@ def _until_written(write: Callable[[], None]) -> None:
     Raises:
         OperationalError, InterfaceError: the database stayed away for longer than the lease; the row ends as unknown.
     """
-    deadline = time.monotonic() + runs.LEASE_MARGIN
+    deadline = time.monotonic() + settings.LEASE_MARGIN
     while True:
         try:
             write()

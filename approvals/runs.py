@@ -15,11 +15,11 @@ from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, save_changes
 from audit.events import Event, Result
 from audit.models import AuditEvent
+from crash_points import Point, crash_point
 from platforms.coverage import Coverage
 
 logger = logging.getLogger(__name__)
 
-LEASE_MARGIN = 15  # seconds on top of the longest call: for the commit of its outcome
 OUTCOME_UNKNOWN = (
     "outcome unknown: the call was begun and its answer was lost. It will not be sent again; check on the platform."
 )
@@ -40,7 +40,7 @@ class Claim:
 
 def lease() -> timedelta:
     """How long a begun call may go without an outcome before it counts as unknown."""
-    return timedelta(seconds=settings.APPROVED_TIMEOUT + LEASE_MARGIN)
+    return timedelta(seconds=settings.APPROVED_TIMEOUT + settings.LEASE_MARGIN)
 
 
 def waiting(approval_id: UUID) -> tuple[UUID, str] | None:
@@ -108,6 +108,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
                 now=now,
                 metadata={"url": form.url},
             )
+        crash_point(Point.BEFORE_INTENT_COMMIT, approval_id)
     if refusal is not None:
         raise refusal
     return Claim(approval=approval, form=form, coverage=coverage)
@@ -158,6 +159,7 @@ def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:
             approval.execution_error = f"The platform answered {answer.status}."
         approval.queue_version = version
         approval.save(update_fields=["executed_at", "result_status", "result_json", "execution_error", "queue_version"])
+        crash_point(Point.BEFORE_OUTCOME_COMMIT, approval_id)
 
 
 def fail(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:

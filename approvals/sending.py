@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import connection
 
 from approvals.binding import Form
+from crash_points import Point, crash_point
 from platforms import client
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
@@ -75,6 +76,7 @@ def send_with(
     release_connection()
     try:
         url, headers = apply(auth, credential, url=url, headers=headers)
+        crash_point(Point.BEFORE_SEND, idempotency_key)
         response = client.send(
             method=method,
             url=url,

@@ -19,6 +19,7 @@ from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
 from approvals.tasks import wake_worker
 from audit.events import JSON
+from crash_points import Point, crash_point
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
 from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint
@@ -177,8 +178,13 @@ def approve(*, member: Member, approval_id: UUID, digest: str, via: str, now: da
     if not member.may_decide:
         raise NotAllowed
     approval = transitions.approve(member=member, approval_id=approval_id, digest=digest, via=via, now=now)
-    transaction.on_commit(lambda: wake_worker(approval.pk))
+    transaction.on_commit(lambda: _wake_worker(approval.pk))
     return approval
+
+
+def _wake_worker(approval_id: UUID) -> None:
+    crash_point(Point.BEFORE_WAKE_UP, approval_id)
+    wake_worker(approval_id)
 
 
 def deny(

@@ -14,6 +14,7 @@ from approvals.idempotency import KeyClaim
 from approvals.models import ApprovalRequest, Decision
 from approvals.rows import SYSTEM, going_on, locked, next_version, record_change, save_changes
 from audit.events import Actor, Event, Result
+from crash_points import Point, crash_point
 from notifications.inbox import notify, withdraw
 from platforms.coverage import Coverage
 
@@ -205,6 +206,7 @@ def _decide(
                 reason=deny_reason,
                 metadata={"via": via, "seal": approval.seal.hex()},
             )
+            crash_point(Point.BEFORE_DECISION_COMMIT, approval_id)
     if not open_before:
         raise AlreadyDecided(approval)
     if stale:

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 import pycurl
 from django.conf import settings
 
+from crash_points import Point, crash_point
 from platforms.addresses import PrivateTargets, TargetRefused, check_address, parse_private_targets
 
 UnreachableCode = Literal[
@@ -186,6 +187,7 @@ class _Exchange:
         if not self._may_reach(ip, port) or (self._once and self._sends):
             return int(pycurl.PREREQFUNC_ABORT)
         self._sends += 1
+        crash_point(Point.MID_SEND)
         return int(pycurl.PREREQFUNC_OK)
 
     def take_header(self, line: bytes) -> int | None:

@@ -45,6 +45,12 @@ REFUSED = {
     "an empty word on proxies": (PRODUCTION | {"AGENTVALET_PROXY_HOPS": ""}, "AGENTVALET_PROXY_HOPS"),
     "fewer proxies than none": (PRODUCTION | {"AGENTVALET_PROXY_HOPS": "-1"}, "AGENTVALET_PROXY_HOPS"),
     "a single thread": ({"AGENTVALET_WEB_THREADS": "1"}, "AGENTVALET_WEB_THREADS"),
+    "crash points in production": (PRODUCTION | {"AGENTVALET_CRASH_POINTS": "/tmp"}, "AGENTVALET_CRASH_POINTS"),
+    "crash points in local mode": ({"AGENTVALET_CRASH_POINTS": "/tmp"}, "AGENTVALET_CRASH_POINTS"),
+    "test mode for others than this machine": (
+        {"AGENTVALET_MODE": "test", "AGENTVALET_PUBLIC_URL": "https://valet.example.com"},
+        "AGENTVALET_PUBLIC_URL",
+    ),
     "no https": (PRODUCTION | {"AGENTVALET_PUBLIC_URL": "http://valet.example.com"}, "https://"),
     "a secret file that is not there": (
         without("AGENTVALET_SEAL_KEY") | {"AGENTVALET_SEAL_KEY_FILE": "/nowhere"},
