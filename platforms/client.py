@@ -31,7 +31,7 @@ UnreachableCode = Literal[
 ]
 
 USER_AGENT = "agentvalet-server"
-CONNECT_TIMEOUT = 5.0  # seconds, or the whole timeout if that is shorter
+CONNECT_TIMEOUT = 5.0  # seconds for name look-up, TCP and TLS, or the whole timeout if that is shorter
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADER_LINES = 256
 _SYSTEM_CA_BUNDLES = (
@@ -73,6 +73,7 @@ _ERRORS: dict[int, tuple[UnreachableCode, str]] = {
     pycurl.E_RECV_ERROR: ("connection_lost", "The connection to {host} was lost before its answer was complete."),
 }
 _NOT_CONNECTED: tuple[UnreachableCode, str] = ("connect_failed", "{host} could not be connected to.")
+_CONNECT_TIMED_OUT = "{host} could not be connected to within {timeout:g} s."
 _NOT_HTTP = 0  # stands for every other code
 _OTHER_ERROR: tuple[UnreachableCode, str] = ("invalid_response", "{host} did not answer in HTTP.")
 
@@ -228,6 +229,8 @@ class _Exchange:
             code, sentence = _ERRORS[pycurl.E_FILESIZE_EXCEEDED]
         elif sent and (code == "connect_failed" or curl_code == pycurl.E_ABORTED_BY_CALLBACK):
             code, sentence = _ERRORS[pycurl.E_RECV_ERROR]
+        elif not sent and code == "upstream_timeout":
+            sentence, timeout = _CONNECT_TIMED_OUT, _connect_timeout(timeout)
         message = sentence.format(host=self._where, timeout=timeout, limit=self._limit)
         return PlatformUnreachable(message, code=code, may_have_been_sent=sent)
 
@@ -257,12 +260,16 @@ def _set_policy(curl: pycurl.Curl, *, timeout: float, max_response_bytes: int, f
     curl.setopt(pycurl.SSL_VERIFYHOST, 2)
     # The total is also the guard against a slow drip: a low-speed limit would cut off a platform that thinks.
     curl.setopt(pycurl.TIMEOUT_MS, max(1, int(timeout * 1000)))
-    curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(min(timeout, CONNECT_TIMEOUT) * 1000)))
+    curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(_connect_timeout(timeout) * 1000)))
     curl.setopt(pycurl.MAXFILESIZE_LARGE, max_response_bytes)  # refuses by Content-Length already
     curl.setopt(pycurl.MAXCONNECTS, 8)
     if fresh:
         curl.setopt(pycurl.FRESH_CONNECT, 1)
         curl.setopt(pycurl.FORBID_REUSE, 1)
+
+
+def _connect_timeout(timeout: float) -> float:
+    return min(timeout, CONNECT_TIMEOUT)
 
 
 def _set_request(

@@ -270,6 +270,21 @@ def test_a_tls_handshake_that_hangs_means_that_nothing_was_sent() -> None:
     assert (unreachable.value.code, unreachable.value.may_have_been_sent) == ("upstream_timeout", False)
 
 
+def test_connecting_has_a_time_of_its_own_within_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platforms.client.CONNECT_TIMEOUT", 0.3)
+    with (
+        wire_server(always(OK)) as server,
+        pytest.raises(PlatformUnreachable, match=r"connected to within 0.3 s") as late,
+    ):
+        call(server.url.replace("http:", "https:"), timeout=60)  # the listener never begins with TLS
+    assert (late.value.code, late.value.may_have_been_sent) == ("upstream_timeout", False)
+    with (
+        wire_server(for_ever(b"", b"", pause=0.02)) as server,
+        pytest.raises(PlatformUnreachable, match=r"answer within 0.6 s"),
+    ):
+        call(server.url, timeout=0.6)  # once connected, an answer may take longer than that
+
+
 def dies_on_second(request: Received, _send: Callable[[bytes], None]) -> bytes | None:
     """Keeps the connection open after the first request and closes it, without an answer, after the second."""
     return OK if request.on_connection == 1 else None
