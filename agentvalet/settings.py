@@ -285,6 +285,7 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "agentvalet_session"
 CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "agentvalet_csrf"
+SESSION_ENGINE = "agents.sessions"
 SESSION_COOKIE_AGE = 7 * 24 * 3600
 CSRF_FAILURE_VIEW = "agentvalet.errors.csrf_failure"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.signals import request_finished
 from django.db import DatabaseError, close_old_connections, connection
@@ -128,6 +129,19 @@ def test_an_invented_session_key_is_not_taken_over(scene: Scene) -> None:
     client.cookies[COOKIE] = "a" * 32
     try_to_sign_in(client, "admin@acme.example")
     assert client.cookies[COOKIE].value != "a" * 32
+
+
+def test_a_key_read_from_the_database_signs_nobody_in(scene: Scene) -> None:
+    client = signed_in(scene.admin)
+    (stored,) = Session.objects.values_list("session_key", flat=True)
+    thief = Client()
+    for key in (stored, stored[:32]):
+        thief.cookies[COOKIE] = key
+        assert thief.get("/approvals").status_code == 302
+    assert client.get("/approvals").status_code == 200
+    assert client.cookies[COOKIE].value not in stored
+    client.post("/sign-out")
+    assert not Session.objects.exists()
 
 
 def test_signing_out_ends_every_copy_of_the_session(scene: Scene) -> None:
