@@ -77,7 +77,8 @@ class Desk:
     def __init__(self, url: str) -> None:
         self.url = url
         self._seen: dict[str, list[Form]] = {}
-        self._opener = build_opener(HTTPCookieProcessor(CookieJar()), _NoRedirect())
+        self.cookies = CookieJar()
+        self._opener = build_opener(HTTPCookieProcessor(self.cookies), _NoRedirect())
 
     def get(self, path: str) -> Answer:
         return self._send(Request(urljoin(self.url, path)))
