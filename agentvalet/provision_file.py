@@ -72,6 +72,7 @@ class PlatformEntry(Strict):
     auth = serializers.DictField()
     scopes = serializers.DictField(child=serializers.ListField(child=Word(), allow_empty=False), allow_empty=False)
     call_style = serializers.ChoiceField([CallStyle.GRAPHQL.value], required=False)
+    honours_idempotency_key = Flag(default=False)
 
     def validate_base_url(self, value: str) -> str:
         value = _checked(parse_base_url, value)

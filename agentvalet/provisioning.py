@@ -205,6 +205,7 @@ class _Run:
             "base_url": entry["base_url"],
             "auth": entry["auth"],
             "call_style": entry.get("call_style", CallStyle.REST.value),
+            "honours_idempotency_key": entry["honours_idempotency_key"],
         }
         platform, created = Platform.objects.get_or_create(owner=self.owner, slug=entry["id"], defaults=wanted)
         before = {name: getattr(platform, name) for name in wanted}

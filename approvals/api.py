@@ -19,8 +19,9 @@ from agents.permissions import AgentMayAct
 from approvals import answers
 from approvals.envelope import compact
 from approvals.limits import ActionsPerMinute
-from approvals.models import ApprovalRequest, Decision
+from approvals.models import ApprovalRequest
 from approvals.observe import observe_action
+from approvals.outcomes import error_for_agent
 from approvals.pending import left_by
 from approvals.serializers import (
     ActionInput,
@@ -147,7 +148,7 @@ class ApprovalView(APIView):
             "expires_at": approval.expires_at.isoformat(),
             "executed_at": approval.executed_at.isoformat() if approval.executed_at else None,
         }
-        error = approval.deny_reason if status == Decision.DENIED else approval.execution_error
+        error = error_for_agent(approval)
         if error and approval.result_json is None:  # never both: clients differ in which they look at first
             body["execution_error"] = error
         text = compact(body)

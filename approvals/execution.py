@@ -71,7 +71,12 @@ def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], Non
     if held_up:  # this process was stopped for so long that the row may count as lost by now
         return partial(_fail, approval_id, "The worker was held up. Nothing was sent.", "late")
     try:
-        response = send(claim.form, claim.coverage, timeout=settings.APPROVED_TIMEOUT, idempotency_key=str(approval_id))
+        response = send(
+            claim.form,
+            claim.coverage,
+            timeout=settings.APPROVED_TIMEOUT,
+            idempotency_key=claim.approval.idempotency_key,
+        )
     except CannotSend as error:
         return partial(_fail, approval_id, f"{error} Nothing was sent.", error.reason)
     except PlatformUnreachable as error:

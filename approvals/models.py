@@ -18,6 +18,13 @@ class Decision(models.TextChoices):
     EXPIRED = "expired", "Expired"
 
 
+class Finding(models.TextChoices):
+    """What a person has found on the platform about a call whose outcome was unknown."""
+
+    HAPPENED = "happened", "It happened"
+    NOT_HAPPENED = "not_happened", "It did not happen"
+
+
 class ApprovalQuerySet(models.QuerySet["ApprovalRequest"]):
     def for_owner(self, owner: Owner) -> Self:
         return self.filter(owner=owner)
@@ -32,6 +39,10 @@ class ApprovalQuerySet(models.QuerySet["ApprovalRequest"]):
     def unclaimed(self) -> Self:
         """Approved and not yet begun: the outbox that workers drain."""
         return self.filter(decision=Decision.APPROVED, execution_started_at__isnull=True, executed_at__isnull=True)
+
+    def ended(self) -> Self:
+        """Nothing more comes of it by itself: denied, expired, or approved and with an outcome."""
+        return self.filter(Q(decision__in=[Decision.DENIED, Decision.EXPIRED]) | Q(executed_at__isnull=False))
 
     def in_flight(self) -> Self:
         """Begun and without an outcome."""
@@ -65,6 +76,19 @@ class ApprovalRequest(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
 
+    again_of = models.ForeignKey(
+        "self",
+        models.RESTRICT,
+        null=True,
+        blank=True,
+        related_name="repeats",
+        help_text="The call that this one repeats",
+    )
+    again_by = models.CharField(max_length=254, blank=True, db_default="", help_text="The member who had it repeated")
+    same_key_as = models.UUIDField(
+        null=True, blank=True, help_text="The earlier approval whose Idempotency-Key is used; empty for its own"
+    )
+
     decision = models.CharField(max_length=10, choices=Decision.choices, default=Decision.PENDING)
     decided_at = models.DateTimeField(null=True, blank=True)
     decided_by_id = models.CharField(max_length=64, blank=True, help_text="Member id; empty when nobody decided")
@@ -80,6 +104,13 @@ class ApprovalRequest(models.Model):
         null=True, blank=True, help_text="The platform's status and body, as the agent gets it"
     )
     execution_error = models.TextField(null=True, blank=True)
+    outcome_unknown = models.BooleanField(default=False, db_default=False, help_text="It may have reached the platform")
+
+    outcome_found = models.CharField(max_length=12, choices=Finding.choices, blank=True, db_default="")
+    outcome_note = models.CharField(max_length=500, blank=True, db_default="")
+    outcome_checked_at = models.DateTimeField(null=True, blank=True)
+    outcome_checked_by_id = models.CharField(max_length=64, blank=True, db_default="", help_text="Member id")
+    outcome_checked_by = models.CharField(max_length=254, blank=True, db_default="")
 
     queue_version = models.BigIntegerField(help_text="The queue's version when this row last changed")
 
@@ -110,6 +141,26 @@ class ApprovalRequest(models.Model):
                 condition=Q(result_json__isnull=True) | Q(execution_started_at__isnull=False),
                 name="approval_result_was_started",
             ),
+            models.CheckConstraint(
+                condition=Q(outcome_unknown=False) | Q(executed_at__isnull=False, result_json__isnull=True),
+                name="approval_unknown_has_no_result",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    outcome_found="",
+                    outcome_note="",
+                    outcome_checked_at__isnull=True,
+                    outcome_checked_by_id="",
+                    outcome_checked_by="",
+                )
+                | Q(outcome_found__in=Finding.values, outcome_checked_at__isnull=False, outcome_unknown=True),
+                name="approval_check_is_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(again_of__isnull=True, again_by="", same_key_as__isnull=True)
+                | Q(again_of__isnull=False) & ~Q(again_by="") & ~Q(again_of=models.F("id")),
+                name="approval_repeat_is_whole",
+            ),
             # Identical pending calls share one card.
             models.UniqueConstraint(
                 fields=["agent", "digest"],
@@ -126,6 +177,12 @@ class ApprovalRequest(models.Model):
                 name="approval_unfinished",
             ),
             models.Index(fields=["owner", "-created_at"], name="approval_history"),
+            models.Index(
+                fields=["owner", "-decided_at", "-id"], condition=Q(decided_at__isnull=False), name="approval_ended"
+            ),
+            models.Index(
+                fields=["owner", "-decided_at", "-id"], condition=Q(outcome_unknown=True), name="approval_unknown"
+            ),
             models.Index(fields=["agent", "-executed_at"], name="approval_agent_recent"),
             models.Index(fields=["agent", "-decided_at"], name="approval_agent_decided"),
             models.Index(fields=["owner", "queue_version"], name="approval_changes"),
@@ -137,6 +194,11 @@ class ApprovalRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def idempotency_key(self) -> str:
+        """What the platform gets as `Idempotency-Key`: the id of this approval, or of the one that it repeats."""
+        return str(self.same_key_as or self.pk)
 
 
 class Queue(models.Model):

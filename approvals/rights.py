@@ -38,6 +38,20 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
     )
     if decider is None or not decider.may_decide:
         raise RightLost("decider_not_allowed", "The person who approved may no longer decide.")
+    coverage = coverage_of(approval=approval, form=form, now=now)
+    if coverage.credential_version != form.credential_version:
+        raise RightLost("credential_changed", "The connection's credential was replaced after the request.")
+    if approval.same_key_as is not None and not coverage.honours_idempotency_key:
+        raise RightLost("platform_changed", "The platform is no longer said to honour an Idempotency-Key.")
+    return coverage
+
+
+def coverage_of(*, approval: ApprovalRequest, form: Form, now: datetime) -> Coverage:
+    """The grant and connection that cover the row's call now, at the address that it was asked for.
+
+    Raises:
+        RightLost: there is none.
+    """
     try:
         coverage = find_coverage(
             owner_id=approval.owner_id,
@@ -55,8 +69,6 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
         raise RightLost("endpoint_refused", str(error)) from error
     except NotConnected as error:
         raise RightLost("no_credential", "The connection is gone.") from error
-    if coverage.credential_version != form.credential_version:
-        raise RightLost("credential_changed", "The connection's credential was replaced after the request.")
     if coverage.url != form.url:
         raise RightLost("platform_changed", "The platform's address was changed after the request.")
     return coverage

@@ -47,6 +47,17 @@ def save_changes(approval: ApprovalRequest, *fields: str) -> None:
     approval.save(update_fields=[*fields, "queue_version"])
 
 
+def repeat_of(approval: ApprovalRequest) -> dict[str, JSON]:
+    """Which call the row repeats, who had it repeated, and under which Idempotency-Key it goes: as it is on record."""
+    if approval.again_of_id is None:
+        return {"again_of": None, "again_by": None, "idempotency_key": None}
+    return {
+        "again_of": str(approval.again_of_id),
+        "again_by": approval.again_by,
+        "idempotency_key": approval.idempotency_key,
+    }
+
+
 def record_change(
     approval: ApprovalRequest,
     event: Event,

@@ -12,7 +12,7 @@ from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import START_WITHIN, RightLost, current_coverage
-from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, save_changes
+from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, repeat_of, save_changes
 from audit.events import Event, Result
 from audit.models import AuditEvent
 from crash_points import Point, crash_point
@@ -83,7 +83,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
         try:
             form = check_row(approval)
             check_seal(approval)
-            _check_never_begun(approval)
+            _check_record(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
         except Tampered as error:
             refusal = error
@@ -114,15 +114,22 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
     return Claim(approval=approval, form=form, coverage=coverage)
 
 
-def _check_never_begun(approval: ApprovalRequest) -> None:
-    """The row says that nobody has begun; the audit log, which nobody can take a line out of, has to say so too.
+def _check_record(approval: ApprovalRequest) -> None:
+    """Hold the row against the audit log, which nobody can take a line out of.
+
+    The seal says what the row was at the decision; that it was the same when a person had the call repeated, and that
+    nobody has begun it, is on record only.
 
     Raises:
-        Tampered: somebody has set the row back.
+        Tampered: somebody has set the row back, or made it the repeat of another call.
     """
-    events = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
-    if events.filter(event=Event.APPROVAL_SENDING).exists():
+    rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
+    told = {row.event: row for row in rows.filter(event__in=[Event.APPROVAL_REQUESTED, Event.APPROVAL_SENDING])}
+    if Event.APPROVAL_SENDING in told:
         raise Tampered("the audit log says that this call was begun before")
+    asked = told[Event.APPROVAL_REQUESTED].metadata if Event.APPROVAL_REQUESTED in told else {}
+    if {name: asked.get(name) for name in repeat_of(approval)} != repeat_of(approval):
+        raise Tampered("the audit log says that another call is repeated, or none")
 
 
 def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:
@@ -182,6 +189,7 @@ def lose(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
                 event=Event.APPROVAL_OUTCOME_UNKNOWN,
                 result=Result.UNKNOWN,
                 reason=reason,
+                unknown=True,
             )
 
 
@@ -204,9 +212,11 @@ def _fail(
     event: Event = Event.APPROVAL_FAILED,
     result: Result = Result.ERROR,
     reason: str = "",
+    unknown: bool = False,
 ) -> None:
     """The caller holds the row's lock and has seen that it has no outcome."""
     approval.executed_at = now
     approval.execution_error = error
-    save_changes(approval, "executed_at", "execution_error")
+    approval.outcome_unknown = unknown
+    save_changes(approval, "executed_at", "execution_error", "outcome_unknown")
     record_change(approval, event, result, actor=SYSTEM, now=now, reason=reason, metadata={"error": error})

@@ -9,6 +9,7 @@ from agents.errors import ApiError
 from agents.fields import Text
 from approvals.models import ApprovalRequest, Decision
 from approvals.observe import Observation
+from approvals.outcomes import error_for_agent
 from approvals.pending import Left
 from approvals.services import Action
 
@@ -223,6 +224,6 @@ def _ended(approval: ApprovalRequest) -> dict[str, str]:
         body["result_summary"] = f"The platform answered {approval.result_status}."
     elif status == Decision.APPROVED and not approval.executed_at:
         body["result_summary"] = "Approved; the call is being made."
-    if error := approval.deny_reason if status == Decision.DENIED else approval.execution_error:
+    if error := error_for_agent(approval):
         body["execution_error"] = error
     return body

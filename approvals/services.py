@@ -1,4 +1,4 @@
-"""The product's verbs, for every surface: submit an action, approve, deny."""
+"""The product's verbs, for every surface: submit an action, approve, deny, check an outcome, send again."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -9,12 +9,13 @@ from django.db import DatabaseError, transaction
 
 from agents.authentication import Caller
 from agents.models import Member
-from approvals import transitions
+from approvals import outcomes, repeats, transitions
+from approvals.asking import Ask, request
 from approvals.binding import FORM_VERSION, Form
 from approvals.direct import forward
 from approvals.idempotency import KeyClaim, KeyRefused, fingerprint_of, take_key
 from approvals.limits import check_pending
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Finding
 from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
 from approvals.tasks import wake_worker
@@ -136,16 +137,15 @@ def _submit(
     form = _form_of(caller, action, endpoint, coverage)
     if evaluate(coverage) is Verdict.ASK:
         check_pending(caller=caller, form=form, request_id=request_id, now=now)
-        return transitions.request(
+        ask = Ask(
             caller=caller,
             form=form,
             coverage=coverage,
             reason=action.reason,
             requester_address=requester_address,
             request_id=request_id,
-            now=now,
-            claim=claim,
         )
+        return request(ask=ask, now=now, claim=claim)
     response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now, claim=claim)
     return Forwarded(response=response, meta=meta)
 
@@ -195,4 +195,38 @@ def deny(
         raise NotAllowed
     return transitions.deny(
         member=member, approval_id=approval_id, digest=digest, reason=reason[:500], via=via, now=now
+    )
+
+
+def check_outcome(
+    *, member: Member, approval_id: UUID, found: Finding, note: str = "", now: datetime
+) -> ApprovalRequest:
+    """Put on record what the member found on the platform about a call whose outcome is unknown.
+
+    Raises:
+        NotAllowed: the member is an auditor.
+        ApprovalRequest.DoesNotExist, NothingToCheck, AlreadyChecked: see `approvals.outcomes.check`.
+    """
+    if not member.may_decide:
+        raise NotAllowed
+    return outcomes.check(member=member, approval_id=approval_id, found=found, note=note[:500], now=now)
+
+
+def send_again(
+    *, member: Member, approval_id: UUID, requester_address: str | None, request_id: UUID, now: datetime
+) -> tuple[ApprovalRequest, bool]:
+    """Put a call that failed, or may have, before a person once more; returns what waits and whether it is new.
+
+    Raises:
+        NotAllowed: the member is an auditor.
+        ApprovalRequest.DoesNotExist, CannotRepeat: see `approvals.repeats.send_again`.
+    """
+    if not member.may_decide:
+        raise NotAllowed
+    return repeats.send_again(
+        member=member,
+        approval_id=approval_id,
+        requester_address=requester_address,
+        request_id=request_id,
+        now=now,
     )

@@ -73,6 +73,7 @@ class Event(StrEnum):
     APPROVAL_EXECUTED = "approval.executed"
     APPROVAL_FAILED = "approval.failed"
     APPROVAL_OUTCOME_UNKNOWN = "approval.outcome_unknown"
+    APPROVAL_OUTCOME_CHECKED = "approval.outcome_checked"  # a person has looked on the platform
     APPROVAL_TAMPERED = "approval.tampered"
 
 

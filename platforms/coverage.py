@@ -65,6 +65,7 @@ class Coverage:
     credential_version: int
     require_approval: bool
     policy_version: str
+    honours_idempotency_key: bool
     sealed: Sealed
     disclosure: Disclosure | None = None
 
@@ -82,7 +83,7 @@ class Coverage:
 # child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
 # taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.name, p.base_url, p.auth, p.suspended_at, s.rules, a.expires_at,
+SELECT p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
@@ -116,6 +117,7 @@ class _Row(NamedTuple):
     platform_name: str
     base_url: str
     auth: str  # Django leaves jsonb as text on raw cursors
+    honours_idempotency_key: bool
     suspended_at: datetime | None
     rules: str
     agent_expires_at: datetime | None
@@ -185,16 +187,14 @@ def find_coverage(
             connection_asks=row.connection_asks,
             auth=json.loads(row.auth),
         ),
+        honours_idempotency_key=row.honours_idempotency_key,
         sealed=Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext)),
         disclosure=_disclosure(row),
     )
 
 
 def policy_version_of(**policy: JSON) -> str:
-    """What let a call through, or made it wait, in 16 hex digits (`docs/binding.md`).
-
-    It is for the record: whether a call may run is always asked of the rows themselves.
-    """
+    """What let a call through, or made it wait, in 16 hex digits (`docs/binding.md`): a record, never a check."""
     text = json.dumps(policy, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 

@@ -36,6 +36,11 @@ class Platform(models.Model):
     call_style = models.CharField(
         max_length=20, choices=CallStyle.choices, default=CallStyle.REST, db_default="", blank=True
     )
+    honours_idempotency_key = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="It makes a call with an Idempotency-Key that it has seen once only",
+    )
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="While set, no agent may call it")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -164,6 +164,12 @@ IMPOSSIBLE: dict[str, dict[str, Any]] = {
     "approved without a seal": {"decision": "approved", "decided_at": timezone.now()},
     "an unknown decision": {"decision": "maybe", "decided_at": timezone.now()},
     "a pending row that runs": {"execution_started_at": timezone.now()},
+    "an unknown outcome of what never ran": {"outcome_unknown": True},
+    "a finding about a known outcome": {"outcome_found": "happened", "outcome_checked_at": timezone.now()},
+    "a note about nothing": {"outcome_note": "x"},
+    "a finder of nothing": {"outcome_checked_by": "x"},
+    "a repeat of nothing": {"again_by": "x"},
+    "a key of nothing": {"same_key_as": uuid4()},
     "an outcome without a result or error": {"executed_at": timezone.now()},
     "a result that was never begun": {
         "decision": "approved",

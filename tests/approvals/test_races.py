@@ -17,11 +17,13 @@ from pytest_django.fixtures import Settings
 
 from approvals import transitions
 from approvals.execution import execute
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Finding
+from approvals.outcomes import AlreadyChecked
 from approvals.transitions import AlreadyDecided
 from audit.models import AuditEvent
 from platforms.models import Grant
 from tests.approvals.test_decisions import approve, deny
+from tests.approvals.test_repeats import again, check, lost
 from tests.world import CountingPlatform, Side, make_side, submit
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
@@ -120,6 +122,47 @@ def test_a_revocation_stops_the_call_or_comes_after_its_intent(acme: Side, platf
         approval.refresh_from_db()
         assert approval.executed_at is not None
         assert len(platform.requests) == events(approval).count("approval.sending")
+
+
+def test_of_two_findings_the_first_stands_and_the_second_learns_whose_it_is(acme: Side) -> None:
+    for round_ in range(ROUNDS):
+        approval = lost(acme, body=str(round_))
+        outcomes = list(
+            together(
+                partial(check, acme, approval, Finding.HAPPENED, member=acme.admin),
+                partial(check, acme, approval, Finding.NOT_HAPPENED, member=acme.approver),
+            )
+        )
+        (winner,) = [outcome for outcome in outcomes if isinstance(outcome, ApprovalRequest)]
+        (loser,) = [outcome for outcome in outcomes if isinstance(outcome, AlreadyChecked)]
+        assert loser.approval.outcome_checked_by == winner.outcome_checked_by
+        assert loser.approval.outcome_found == winner.outcome_found
+        assert events(approval).count("approval.outcome_checked") == 1
+
+
+def test_two_who_send_again_and_the_agent_itself_share_one_card(acme: Side, settings: Settings) -> None:
+    settings.MAX_PENDING = 0  # of different calls there is one a round
+    for round_ in range(ROUNDS):
+        approval = lost(acme, body=str(round_))
+        outcomes = list(
+            together(
+                partial(again, acme, approval, member=acme.admin),
+                partial(again, acme, approval, member=acme.approver),
+                partial(submit, acme, body=str(round_)),
+            )
+        )
+        rows = [outcome if isinstance(outcome, ApprovalRequest) else outcome[0] for outcome in outcomes]
+        assert len({row.pk for row in rows}) == 1
+        assert ApprovalRequest.objects.filter(decision="pending").count() == round_ + 1
+
+
+def test_a_repeat_is_not_asked_for_twice_while_the_first_is_decided(acme: Side) -> None:
+    """Approved in the very moment, it is under way; a second card would be a second call."""
+    for round_ in range(ROUNDS):
+        approval = lost(acme, body=str(round_))
+        second, _ = again(acme, approval)
+        list(together(partial(approve, acme, second), partial(again, acme, approval)))
+        assert ApprovalRequest.objects.filter(again_of=approval).count() == 1
 
 
 def test_the_same_call_at_the_same_moment_is_one_card(acme: Side, settings: Settings) -> None:

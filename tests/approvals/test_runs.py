@@ -201,6 +201,32 @@ EDITS: dict[str, Any] = {
 }
 
 
+def _other(row: ApprovalRequest) -> ApprovalRequest:
+    row = ApprovalRequest.objects.get(pk=row.pk)
+    row.pk = uuid4()
+    row.save(force_insert=True)
+    return row
+
+
+# Columns that only fit together: the database refuses one of them alone.
+EDITS_TOGETHER: dict[str, Any] = {
+    "again_of": lambda row: {"again_of": _other(row), "again_by": "x"},
+    "same_key_as": lambda row: {"again_of": _other(row), "again_by": "x", "same_key_as": uuid4()},
+}
+
+
+@pytest.mark.parametrize("columns", EDITS_TOGETHER)
+def test_a_row_made_a_repeat_after_the_decision_is_refused_and_never_sent(
+    acme: Side, platform: CountingPlatform, columns: str
+) -> None:
+    approval = approve(acme, submit(acme))
+    ApprovalRequest.objects.filter(pk=approval.pk).update(**EDITS_TOGETHER[columns](approval))
+    done = run(approval)
+    assert done.execution_error == "Refused: the seal is not that of the decision. Nothing was sent."
+    assert events(done)[-1] == "approval.tampered"
+    assert platform.requests == []
+
+
 @pytest.mark.parametrize("column", EDITS)
 def test_a_row_edited_after_the_decision_is_refused_and_never_sent(
     acme: Side, platform: CountingPlatform, column: str

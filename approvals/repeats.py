@@ -1,0 +1,120 @@
+"""Sending again: a new approval for a call that came to nothing, or may have. A person decides on it anew."""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from agents.authentication import Caller
+from agents.models import Member
+from approvals.asking import Ask, Repeat, past_twins, put_before_person
+from approvals.binding import Form, Tampered, check_row, check_seal
+from approvals.models import ApprovalRequest, Decision, Finding
+from approvals.rights import RightLost, coverage_of
+from approvals.rows import locked
+from platforms.coverage import Coverage
+
+
+class CannotRepeat(Exception):
+    """The call is not asked for again. The text is one sentence; `instead` is the approval to look at, if any."""
+
+    def __init__(self, sentence: str, *, instead: ApprovalRequest | None = None) -> None:
+        super().__init__(sentence)
+        self.instead = instead
+
+
+def may_be_repeated(approval: ApprovalRequest) -> bool:
+    """Whether the call was approved and has no answer: it was not sent, or its outcome is unknown."""
+    return (
+        approval.executed_at is not None
+        and approval.result_status is None
+        and approval.outcome_found != Finding.HAPPENED
+    )
+
+
+def send_again(
+    *, member: Member, approval_id: UUID, requester_address: str | None, request_id: UUID, now: datetime
+) -> tuple[ApprovalRequest, bool]:
+    """Put the same call before a person once more, as its agent's; returns what waits, and whether it is new.
+
+    Locks: the approval, then the one that it repeats itself; nobody locks an approval that has ended after one that
+    waits.
+
+    Raises:
+        ApprovalRequest.DoesNotExist: not a row of the member's owner.
+        CannotRepeat: it has an answer, it was sent again already, or its agent may not make it any more.
+    """
+
+    def put() -> tuple[ApprovalRequest, bool]:
+        approval = locked(approval_id, member.owner)
+        if not may_be_repeated(approval):
+            raise CannotRepeat("Only a call that was not sent, or whose outcome is unknown, can be sent again.")
+        first = _what_counts(approval, member)
+        waiting = _latest_repeat(first, now)
+        if waiting is not None:
+            return waiting, False
+        form, coverage = _check_rights(first, now)
+        key = first.same_key_as or first.pk
+        # Under another credential it could be another account, which knows nothing of the first call.
+        is_same_key = (
+            first.outcome_unknown
+            and coverage.honours_idempotency_key
+            and coverage.credential_version == form.credential_version
+        )
+        ask = Ask(
+            caller=Caller(
+                agent_id=first.agent_id,
+                agent_name=first.agent.name,
+                owner_id=first.owner_id,
+                status=first.agent.status,
+                session_id="",
+                parent_id=first.agent.parent_id or "",
+            ),
+            form=replace(form, credential_version=coverage.credential_version, policy_version=coverage.policy_version),
+            coverage=coverage,
+            reason=first.reason,
+            requester_address=requester_address,
+            request_id=request_id,
+            repeat=Repeat(of=first, by=member, same_key_as=key if is_same_key else None),
+        )
+        return put_before_person(ask=ask, now=now)
+
+    return past_twins(put)
+
+
+def _what_counts(approval: ApprovalRequest, member: Member) -> ApprovalRequest:
+    """The call that a repeat stands for: of one that was not sent and was a repeat itself, the one before it."""
+    if approval.outcome_unknown or approval.again_of_id is None:
+        return approval
+    first = locked(approval.again_of_id, member.owner)
+    if not may_be_repeated(first):
+        raise CannotRepeat("The call that this one repeats was found to have happened.", instead=first)
+    return first
+
+
+def _latest_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | None:
+    """The repeat that waits for a person.
+
+    Raises:
+        CannotRepeat: the last one was sent, or is about to be.
+    """
+    latest = first.repeats.order_by("-created_at").first()
+    if latest is None or latest.decision in {Decision.DENIED, Decision.EXPIRED}:
+        return None
+    if latest.decision == Decision.PENDING:
+        return latest if now < latest.expires_at else None
+    if latest.executed_at is None:
+        raise CannotRepeat("It was sent again already, and is under way.", instead=latest)
+    if latest.outcome_unknown or latest.result_status is not None:
+        raise CannotRepeat("It was sent again already: go on from there.", instead=latest)
+    return None
+
+
+def _check_rights(first: ApprovalRequest, now: datetime) -> tuple[Form, Coverage]:
+    try:
+        form = check_row(first)
+        check_seal(first)
+        return form, coverage_of(approval=first, form=form, now=now)
+    except Tampered as error:
+        raise CannotRepeat(f"This row was changed: {error}.") from error
+    except RightLost as error:
+        raise CannotRepeat(f"{error} Nothing was asked for.") from error
