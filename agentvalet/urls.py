@@ -11,7 +11,7 @@ from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
 from notifications import api as notifications_api
-from platforms import agent_views
+from platforms import agent_views, platform_views
 from platforms import api as platforms_api
 from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
@@ -77,6 +77,7 @@ urlpatterns = [
     path("notifications/uninstalls/<uuid:ask_id>/keep", inbox.keep_agent, name="keep-agent"),
     path("notifications/reports/<uuid:report_id>/read", inbox.read_report, name="read-report"),
     path("agent-reports", inbox.agent_reports, name="agent-reports"),
+    path("platforms", platform_views.platforms, name="platforms"),
     path("agents", agent_views.agents, name="agents"),
     path("agents/new", agent_views.new_agent, name="new-agent"),
     path("agents/<slug:agent_id>", agent_views.agent, name="agent"),

@@ -12,7 +12,7 @@ While Valkey is away calls go on, without limit and circuit: both are against lo
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -155,10 +155,21 @@ def turn(*, owner_id: UUID, platform: str, timeout: float, now: datetime) -> Ite
 
 def circuit_of(*, owner_id: UUID, platform: str, now: datetime) -> Circuit:
     """How the circuit stands; "unknown" while Valkey is away."""
+    return circuits_of(owner_id=owner_id, platforms=[platform], now=now)[0]
+
+
+def circuits_of(*, owner_id: UUID, platforms: Sequence[str], now: datetime) -> list[Circuit]:
+    """The same for many platforms of one owner, in one question."""
+    question = _client(settings.REDIS_URL).pipeline(transaction=False)
+    for platform in platforms:
+        question.hgetall(_keys(owner_id, platform)[1])
     try:
-        kept = cast(dict[bytes, bytes], _client(settings.REDIS_URL).hgetall(_keys(owner_id, platform)[1]))
+        return [_read_circuit(kept, now) for kept in question.execute()]
     except redis.RedisError:
-        return Circuit(state="unknown")
+        return [Circuit(state="unknown")] * len(platforms)
+
+
+def _read_circuit(kept: dict[bytes, bytes], now: datetime) -> Circuit:
     failures = int(kept.get(b"failures", b"0"))
     if b"open_until" not in kept:
         return Circuit(state="closed", failures=failures)

@@ -55,6 +55,7 @@ def test_everybody_can_use_the_pages(scene: Scene, open_page: OpenPage, width: i
         "/notifications",
         "/agent-reports",
         "/agents",
+        "/platforms",
         "/agents?tab=pending",
         f"/agents/{scene.agent.pk}",
         "/agents/new",

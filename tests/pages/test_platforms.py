@@ -1,0 +1,99 @@
+"""/platforms: what is connected and how it stands, for everybody of the owner and for nobody else."""
+
+import pytest
+from django.conf import settings as real_settings
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
+from redis import Redis
+
+from platforms.models import Connection, Platform
+from platforms.traffic import Verdict, turn
+from tests.pages.scene import Scene, signed_in
+
+
+def fail(scene: Scene, times: int) -> None:
+    """The platform fails, as calls see it."""
+    for _ in range(times):
+        with turn(owner_id=scene.owner.pk, platform="acme-chat", timeout=1, now=timezone.now()) as place:
+            place.verdict = Verdict.FAILED
+
+
+def page(client: Client) -> str:
+    response = client.get("/platforms")
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    return response.content.decode().split("<main", 1)[1]
+
+
+@pytest.mark.parametrize("role", ["admin", "approver", "auditor"])
+def test_everybody_of_the_owner_sees_platform_address_and_connections(scene: Scene, role: str) -> None:
+    html = page(signed_in(getattr(scene, role)))
+    for words in ("Acme Chat", "acme-chat", "https://chat.example.com", "Main", "Called as usual"):
+        assert words in html
+    assert "<form" not in html
+
+
+def test_a_circuit_is_shown_as_it_stands(scene: Scene, admin: Client, settings: Settings) -> None:
+    settings.CIRCUIT_FAILURES = 3
+    fail(scene, 2)
+    assert "The last 2 calls failed." in page(admin)
+    fail(scene, 1)
+    html = page(admin)
+    assert "Circuit open" in html
+    assert "not called until <time" in html
+    key = f"traffic:{scene.owner.pk}:acme-chat:circuit"
+    Redis.from_url(real_settings.REDIS_URL).hset(key, "open_until", "1")
+    assert "Circuit half-open" in page(admin)
+
+
+def test_a_page_says_when_it_cannot_know(admin: Client, settings: Settings) -> None:
+    settings.REDIS_URL = "unix:///nowhere/valkey.sock"
+    assert "Not known" in page(admin)
+
+
+def test_a_suspended_platform_and_a_bad_credential_are_said(scene: Scene, admin: Client) -> None:
+    Connection.objects.filter(pk=scene.connection.pk).update(status="reauth_needed")
+    assert "reauth needed" in page(admin)
+    Platform.objects.filter(pk=scene.platform.pk).update(suspended_at=timezone.now())
+    assert "No agent may call it." in page(admin)
+
+
+def test_a_stranger_sees_nothing_of_it(scene: Scene, stranger: Client, settings: Settings) -> None:
+    settings.CIRCUIT_FAILURES = 1
+    fail(scene, 1)
+    Platform.objects.filter(pk=scene.platform.pk).update(name="Only Acme's")
+    html = page(stranger)
+    assert "Only Acme" not in html
+    assert "Circuit open" not in html
+
+
+def test_without_platforms_it_says_so(scene: Scene, admin: Client) -> None:
+    Platform.objects.all().delete()
+    assert "No platforms yet." in page(admin)
+
+
+def test_names_are_shown_with_what_hides_in_them(scene: Scene, admin: Client) -> None:
+    Platform.objects.filter(pk=scene.platform.pk).update(name="<b>Acme\u202e")
+    html = page(admin)
+    assert "&lt;b&gt;Acme" in html
+    assert "\u202e" not in html
+
+
+def test_it_costs_the_same_however_many_there_are(
+    scene: Scene, admin: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with CaptureQueriesContext(connection) as few:
+        page(admin)
+    for number in range(5):
+        scene.add_platform(f"other-{number}", base_url="https://x.example.com", connection="Main", scopes={})
+    with django_assert_num_queries(len(few.captured_queries)):
+        page(admin)
+
+
+def test_it_is_for_people_who_are_signed_in_and_changes_nothing(scene: Scene, client: Client, admin: Client) -> None:
+    assert client.get("/platforms").status_code == 302
+    assert admin.post("/platforms").status_code == 405
