@@ -7,13 +7,13 @@ from django.http import HttpResponse
 from agents.errors import ApiError
 from approvals.envelope import NotJSON, parse_json, success, upstream_error
 from approvals.idempotency import KeyRefused, OutcomeUnknown
-from approvals.leaks import SecretInRequest
 from approvals.refusals import ApprovalRequired, CredentialRefused
 from approvals.sending import CannotSend
 from audit.events import JSON
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
+from platforms.leaks import SecretInRequest
 
 FAILURES = (
     SecretInRequest,

@@ -12,7 +12,7 @@ from platforms.client import PlatformResponse
 from platforms.coverage import NotConnected, NotCovered, find_coverage
 from platforms.credentials import check_credential, parse_auth
 from platforms.endpoints import Endpoint, EndpointRefused, join_url, parse_endpoint
-from platforms.models import Grant, Platform
+from platforms.models import Grant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +33,9 @@ def observe_action(
     """Relay the call and put it on record; the credential is used for it and forgotten.
 
     It goes where a governed call could go: to a connected platform of the owner on which the agent has any current
-    grant, under the rules for endpoints. It is no way around a person: what a scope granted to the agent covers and
-    asks approval for is refused.
+    grant, under the rules for endpoints. It is no way around a person: what a scope granted to the agent, or to the
+    parent of a child, covers and asks approval for is refused. The credential may well be one that is stored here too:
+    an agent that is watched before it is governed holds its own copy.
 
     Raises:
         SecretInRequest, EndpointRefused, NotCovered, NotConnected: as `approvals.services.submit_action` does.
@@ -53,12 +54,7 @@ def observe_action(
 
 def _call(caller: Caller, observation: Observation, *, now: datetime) -> ObservedCall:
     endpoint = parse_endpoint(observation.endpoint)
-    grants = list(
-        Grant.objects.for_agent(caller.agent_id)
-        .current(now)
-        .filter(scope__platform__owner_id=caller.owner_id, scope__platform__slug=observation.platform)
-        .select_related("scope__platform")
-    )
+    grants = _granted(caller.agent_id, caller, observation, now=now)
     if not grants:
         raise NotCovered("scope_not_granted", f"Nothing on {observation.platform} is granted to this agent.")
     platform = grants[0].scope.platform
@@ -69,8 +65,10 @@ def _call(caller: Caller, observation: Observation, *, now: datetime) -> Observe
         check_credential(auth, observation.credential)
     except ValueError as error:
         raise CredentialRefused(str(error)) from None
+    if caller.parent_id:
+        grants += _granted(caller.parent_id, caller, observation, now=now)
     for grant in grants:
-        _refuse_gated(caller, observation.method, endpoint, platform, scope=grant.scope.name, now=now)
+        _refuse_gated(grant, caller, observation.method, endpoint, now=now)
     return ObservedCall(
         platform=platform.slug,
         scope=observation.scope,
@@ -82,16 +80,23 @@ def _call(caller: Caller, observation: Observation, *, now: datetime) -> Observe
     )
 
 
-def _refuse_gated(
-    caller: Caller, method: str, endpoint: Endpoint, platform: Platform, *, scope: str, now: datetime
-) -> None:
+def _granted(agent_id: str, caller: Caller, observation: Observation, *, now: datetime) -> list[Grant]:
+    return list(
+        Grant.objects.for_agent(agent_id)
+        .current(now)
+        .filter(scope__platform__owner_id=caller.owner_id, scope__platform__slug=observation.platform)
+        .select_related("scope__platform")
+    )
+
+
+def _refuse_gated(grant: Grant, caller: Caller, method: str, endpoint: Endpoint, *, now: datetime) -> None:
     """Raises ApprovalRequired if the granted scope covers the call and asks; whatever cannot be told is refused too."""
     try:
         coverage = find_coverage(
             owner_id=caller.owner_id,
-            agent_id=caller.agent_id,
-            platform=platform.slug,
-            scope=scope,
+            agent_id=grant.agent_id,
+            platform=grant.scope.platform.slug,
+            scope=grant.scope.name,
             method=method,
             endpoint=endpoint,
             now=now,
@@ -101,4 +106,4 @@ def _refuse_gated(
             return
         raise
     if coverage.require_approval:
-        raise ApprovalRequired(grant_id=coverage.grant_id, scope=scope)
+        raise ApprovalRequired(grant_id=coverage.grant_id, scope=grant.scope.name)

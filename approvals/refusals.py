@@ -6,11 +6,11 @@ from uuid import UUID
 
 from agents.authentication import Caller, record_refusal
 from approvals.idempotency import KeyRefused
-from approvals.leaks import SecretInRequest, refuse_secrets
 from approvals.sending import CannotSend
 from audit.events import JSON
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
+from platforms.leaks import SecretInRequest, refuse_secrets
 from platforms.vault import KeyServiceError
 
 

@@ -67,7 +67,7 @@ def submit_action(
     Every refusal is on record before it is raised.
 
     Raises:
-        SecretInRequest: see `approvals.leaks`. This is looked at first, so that no secret gets on record.
+        SecretInRequest: see `platforms.leaks`. This is looked at first, so that no secret gets on record.
         KeyRefused, OutcomeUnknown: see `approvals.idempotency.take_key`.
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.

@@ -15,6 +15,7 @@ from agents.models import Agent, AgentStatus
 from audit.models import AuditEvent
 from platforms.models import Connection, ConnectionStatus, Grant, Platform
 from tests.approvals.test_actions_api import events
+from tests.platforms.test_children import child_of
 from tests.world import CountingPlatform, Side, bearer, make_connection, new_token
 
 CALL = {"platform": "acme-chat", "endpoint": "/api/messages?limit=2", "method": "GET", "action": "list messages"}
@@ -176,6 +177,19 @@ def test_a_connection_that_asks_for_every_call_lets_no_covered_one_be_relayed(
     assert (response.status_code, body["reason"]) == (403, "denied_by_policy")
     assert body["policy_id"] == f"grant:{acme.grants['chat:read'].pk}"
     assert platform.requests == []
+
+
+def test_a_child_is_no_way_around_what_its_parent_has_to_ask_for(
+    client: Client, acme: Side, platform: CountingPlatform
+) -> None:
+    _, headers = child_of(client, acme, grants=[{"platform": "acme-chat", "scopes": ["chat:read"]}])
+    write = CALL | {"method": "POST", "endpoint": "/api/messages", "body": {"text": "hello"}}
+    headers |= {"X-AV-Observe-Credential": platform.token}
+    response = client.post("/v1/observe/actions", write, content_type="application/json", headers=headers)
+    assert (response.status_code, response.json()["code"]) == (403, "approval_required")
+    assert platform.requests == []
+    read = client.post("/v1/observe/actions", CALL, content_type="application/json", headers=headers)
+    assert read.status_code == 200
 
 
 def test_a_call_outside_the_agents_scopes_is_relayed_for_the_record(

@@ -21,10 +21,10 @@ from pytest_django.fixtures import Settings
 from agentvalet.provision_file import ProvisionError
 from agentvalet.provisioning import provision
 from agentvalet.startup import StartRefused, check_vault
-from approvals import leaks, services
+from approvals import services
 from approvals.execution import execute
 from audit.models import AuditEvent
-from platforms import aws_kms, vault
+from platforms import aws_kms, leaks, vault
 from platforms.models import Connection, credential_aad
 from platforms.stored_credentials import rotate
 from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed, rewrap, seal

@@ -11,13 +11,13 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
 
-from approvals import leaks
-from approvals.leaks import STORED, SecretInRequest, refuse_secrets
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent
+from platforms import leaks
+from platforms.leaks import STORED, SecretInRequest, refuse_secrets
 from platforms.models import Connection, Platform
-from tests.approvals.leaked import ORDINARY, SECRETS, jwt_like
 from tests.approvals.test_actions_api import READ, WRITE, post
+from tests.platforms.leaked import ORDINARY, SECRETS, jwt_like
 from tests.world import CountingPlatform, Side, assertion, make_connection, new_token
 
 
@@ -46,6 +46,9 @@ def test_a_well_known_secret_in_the_body_is_refused(
     assert platform.requests == []
 
 
+MARKS = ("\n", "\t", "\r\n", "\f", "\b", "\x1f", "\x1b[0m ", "\u00e9", "\\", "/", '"')
+
+
 @pytest.mark.parametrize(
     ("field", "call"),
     [
@@ -60,6 +63,10 @@ def test_a_well_known_secret_in_the_body_is_refused(
         ("body", lambda secret: WRITE | {"data": [[[{"a": [secret]}]]]}),
         ("body", lambda secret: WRITE | {"data": f"a=1&token={secret}&b=2"}),
         ("body", lambda secret: WRITE | {"data": f'{{"inner": "{secret}"}}'}),
+        ("body", lambda secret: WRITE | {"data": f"a=1+{secret}%20&b=2"}),
+        *(("body", lambda secret, mark=mark: WRITE | {"data": f"x{mark}{secret}"}) for mark in MARKS),
+        *(("body", lambda secret, mark=mark: WRITE | {"data": json.dumps([f"x{mark}{secret}"])}) for mark in MARKS),
+        ("endpoint", lambda secret: READ | {"endpoint": "/api?q=" + quote(json.dumps(f"x\n{secret}"))}),
     ],
 )
 def test_a_secret_is_found_in_every_field_and_is_on_record_in_none(
@@ -101,6 +108,10 @@ def test_the_credential_of_another_owner_is_not_ours_to_know(client: Client, acm
         ("x" * 16, "x" * 16),
         ("ab:the-longest-word-comes-second", "(ab:the-longest-word-comes-second)"),
         ("key-with-dashes_and_lines.1", "a=key-with-dashes_and_lines.1&b"),
+        ("after-a-line-break-it-begins", "TOKENS:\nafter-a-line-break-it-begins\n"),
+        ("after-a-tab-it-begins-too", "TOKENS:\tafter-a-tab-it-begins-too\t"),
+        ("w\u00f6rter mit umlauten \u2713", "sag w\u00f6rter mit umlauten \u2713 an"),
+        ("said with spaces in a form", "a=1&password=said+with+spaces+in+a+form"),
     ],
 )
 def test_a_credential_is_found_whatever_it_is_made_of(client: Client, acme: Side, credential: str, text: str) -> None:
@@ -172,6 +183,9 @@ HOSTILE = [
     ("almost Slack", ("xapp-1-" + "A" * 20) * (MIB // 27)),
     ("percent signs", "%25" * (MIB // 3)),
     ("backslashes", "\\" * MIB),
+    ("Unicode escapes", "\\u0041" * (MIB // 6)),
+    ("placeholders", ("ghp_" + "x" * 36 + " ") * (MIB // 41)),
+    ("PEM without a key", ("-----BEGIN PRIVATE KEY-----" + "\n" * 40) * (MIB // 67)),
     ("dots", "." * MIB),
 ]
 

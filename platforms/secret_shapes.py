@@ -1,13 +1,15 @@
-"""What well-known secrets look like: a table for `approvals.leaks`. Every row names where the shape is documented.
+"""What well-known secrets look like: a table for `platforms.leaks`. Every row names where the shape is documented.
 
-Only shapes with a fixed beginning are in it, so that an ordinary call is never refused and a long one is searched for
-a few literals, not for forty patterns. No pattern goes back over what another match attempt has read: a hostile call
-of a megabyte costs milliseconds (tests/approvals/test_leaks.py).
+Only shapes with a fixed beginning are in it, so that ordinary calls pass and a long one is searched for a few literals,
+not for forty patterns. No pattern goes back over what another match attempt has read: a hostile call
+of a megabyte costs milliseconds (tests/platforms/test_leaks.py).
 """
 
 import re
 from typing import NamedTuple
 
+_FEWEST_DIFFERENT = 4  # characters after the beginning
+_BREAK = r"""[\s\\nr"'+,>|]{0,40}"""  # as text, JSON, code or a quoted mail has it
 _B64URL = "[A-Za-z0-9_-]"
 _END = "(?![A-Za-z0-9])"
 _B64URL_END = f"(?!{_B64URL})"
@@ -28,7 +30,7 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     # docs.gitlab.com/security/tokens/: token prefixes
     ("a GitLab token", "glpat-", r"[A-Za-z0-9_.-]{20}"),
     # docs.slack.dev/authentication/tokens
-    ("a Slack token", "xox", r"[abeoprs](?:\.xox[abp])?-[A-Za-z0-9-]{20}"),
+    ("a Slack token", "xox", r"[abeoprs](?:\.xox[abp])?-(?=[A-Za-z-]{0,12}[0-9])[A-Za-z0-9-]{20}"),
     ("a Slack token", "xapp-", r"[0-9]-[A-Z0-9]{6,20}-[0-9]{6,20}-[a-f0-9]{32}"),
     # docs.slack.dev/messaging/sending-messages-using-incoming-webhooks: the address is the secret
     (
@@ -72,7 +74,12 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
     # learn.microsoft.com/azure/storage/common/storage-configure-connection-string: a key of 64 bytes
     ("an Azure storage key", "AccountKey=", r"[A-Za-z0-9+/]{86}=="),
     # RFC 7468, sections 10 and 11; RFC 4880, section 6.2, says BLOCK
-    ("a private key", "-----BEGIN ", r"(?:[A-Z0-9]{2,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"),
+    # The line alone is what manuals and error messages say: something of the key has to follow.
+    (
+        "a private key",
+        "-----BEGIN ",
+        rf"(?:[A-Z0-9]{{2,20}} ){{0,3}}PRIVATE KEY(?: BLOCK)?-----{_BREAK}(?:Proc-Type|Version|[A-Za-z0-9+/]{{24}})",
+    ),
     # age-encryption.org/v1: identities in Bech32
     ("an age key", "AGE-SECRET-KEY-1", r"[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}"),
     # Our own one-time codes: agents.enrolment
@@ -85,6 +92,12 @@ class Shape(NamedTuple):
     kind: str
     beginning: str
     pattern: re.Pattern[str]
+
+    def is_in(self, text: str) -> bool:
+        """Whether one of these is in the text. A row of x's is somebody's placeholder."""
+        return self.beginning in text and any(
+            len(set(found.group()[len(self.beginning) :])) >= _FEWEST_DIFFERENT for found in self.pattern.finditer(text)
+        )
 
 
 def _shape(kind: str, beginning: str, rest: str) -> Shape:
