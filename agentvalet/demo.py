@@ -29,6 +29,16 @@ def password() -> str:
     return keys.keep(_state() / "password", lambda: "-".join(secrets.token_hex(2) for _ in range(5)))
 
 
+def password_to_show() -> str:
+    """The demo sign-in's password for as long as it is that; else a word on where the person's own one comes from.
+
+    Needs no models, as it is asked by the parent of everything: `prepare` has noted whether it was changed.
+    """
+    if (_state() / "password.changed").exists():
+        return "(the one you have given it since)"
+    return password()
+
+
 def check_installed() -> None:
     """Raises ServiceError where the agent's own environment has not been made."""
     if not _AGENT_PYTHON.exists():
@@ -55,6 +65,7 @@ def platform_url(*, patience: float = 10.0) -> str:
 
 def prepare(*, base_url: str) -> None:
     """Make the agent's key pair and provision owner, platform, connection and agent. Needs the database."""
+    from agents.models import User  # noqa: PLC0415 - the supervisor reads this module, without models
     from agentvalet.provisioning import provision  # noqa: PLC0415 - the supervisor reads this module, without models
 
     private = keys.keep(_state() / "deploy-bot.pem", _private_key)
@@ -68,6 +79,11 @@ def prepare(*, base_url: str) -> None:
         base=_state(),
         env={"OWNER_PASSWORD": password(), "ACME_TOKEN": (_state() / "token").read_text().strip()},
     )
+    changed = _state() / "password.changed"
+    if User.objects.get(email=SIGN_IN).check_password(password()):
+        changed.unlink(missing_ok=True)
+    else:
+        changed.touch()
     identity = {"AGENTVALET_AGENT_ID": made["agents"][0]["agent_id"], "AGENTVALET_OWNER_ID": made["owner_id"]}
     (_state() / "agent.json").write_text(json.dumps(identity))
 

@@ -75,6 +75,8 @@ def _plan(*, host: str, port: int | None, with_demo: bool, only: str | None) -> 
 
 
 def _start(supervisor: Supervisor, plan: Plan) -> None:
+    for sentence in settings.UNKNOWN_VARIABLES.values():
+        say(f"  Note: {sentence}")
     if plan.runs("web"):
         check_port(host=plan.host, port=plan.port)
     if plan.demo:
@@ -124,6 +126,12 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
     supervisor.children.sort(key=lambda one: order.index(one.name))
 
 
+def _python() -> str:
+    """How this Python is called from where the person is."""
+    here, python = Path.cwd(), Path(sys.executable)
+    return str(python.relative_to(here) if python.is_relative_to(here) else python)
+
+
 def _children(plan: Plan, env: dict[str, str]) -> Callable[[str, list[str], float], Child]:
     def child(name: str, argv: list[str], patience: float) -> Child:
         log = None if plan.only else embedded.open_log(plan.data_dir, name)
@@ -157,7 +165,7 @@ def _greet(plan: Plan) -> None:
         return
     say(f"\n  AgentValet runs at {plan.public_url}\n")
     if plan.demo:
-        say(f"  Sign in as   {demo.SIGN_IN}\n  Password     {demo.password()}\n")
+        say(f"  Sign in as   {demo.SIGN_IN}\n  Password     {demo.password_to_show()}\n")
     else:
-        say("  Owners, platforms and agents come from a file: python manage.py provision FILE.yaml\n")
+        say(f"  Owners, platforms and agents come from a file: {_python()} manage.py provision FILE.yaml\n")
     say(f"  Logs are in {plan.data_dir / 'log'}; Ctrl-C stops everything.\n")

@@ -59,9 +59,18 @@ class Flag(serializers.BooleanField):
         return data
 
 
+class Choice(serializers.ChoiceField):
+    """One of some words, which a mistake is answered with."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str) or data not in self.choices:
+            raise serializers.ValidationError(f"This must be one of: {', '.join(map(str, self.choices))}.")
+        return data
+
+
 class MemberEntry(Strict):
     email = Word(max_length=254, validators=[validate_email])
-    role = serializers.ChoiceField(Role.choices)
+    role = Choice(Role.choices)
     password_env = Word(required=False)
 
 
@@ -71,7 +80,7 @@ class PlatformEntry(Strict):
     base_url = Word(max_length=500)
     auth = serializers.DictField()
     scopes = serializers.DictField(child=serializers.ListField(child=Word(), allow_empty=False), allow_empty=False)
-    call_style = serializers.ChoiceField([CallStyle.GRAPHQL.value], required=False)
+    call_style = Choice([CallStyle.GRAPHQL.value], required=False)
     honours_idempotency_key = Flag(default=False)
 
     def validate_base_url(self, value: str) -> str:

@@ -5,7 +5,7 @@ names are that agent's whole list, so taking a line out takes the permission awa
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -128,6 +128,20 @@ class _Run:
     def problem(self, path: tuple[str | int, ...], sentence: str) -> None:
         self.problems.append(self.document.problem(path, sentence))
 
+    def unknown(self, kind: str, name: str, there: Iterable[object], path: tuple[str | int, ...]) -> None:
+        """A name that stands for nothing, with those that stand for something."""
+        names = sorted(map(str, there))
+        said = f"there are: {', '.join(names)}" if names else "there is none at all"
+        self.problem(path, f"There is no {kind} {name}; {said}.")
+
+    def unknown_scope(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> None:
+        platforms = Platform.objects.filter(owner=self.owner)
+        platform = platforms.filter(slug=entry["platform"]).first()
+        if platform is None:
+            self.unknown("platform", entry["platform"], platforms, (*path, "platform"))
+        else:
+            self.unknown(f"scope on {platform} called", entry["scope"], platform.scopes.all(), (*path, "scope"))
+
     def audit(
         self,
         event: Event,
@@ -228,7 +242,7 @@ class _Run:
     def connection(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
         platform = Platform.objects.filter(owner=self.owner, slug=entry["platform"]).first()
         if platform is None:
-            self.problem((*path, "platform"), f"There is no platform {entry['platform']}.")
+            self.unknown("platform", entry["platform"], Platform.objects.filter(owner=self.owner), (*path, "platform"))
             return None
         credential = self.secret(entry["credential_env"], (*path, "credential_env"))
         if credential is None:
@@ -319,13 +333,14 @@ class _Run:
                 .first()
             )
             if scope is None:
-                self.problem((*path, index), f"There is no scope {entry['scope']} on {entry['platform']}.")
+                self.unknown_scope(entry, (*path, index))
                 continue
             connection = None
             if "connection" in entry:
-                connection = Connection.objects.filter(platform=scope.platform_id, label=entry["connection"]).first()
+                stored = Connection.objects.filter(platform=scope.platform_id)
+                connection = stored.filter(label=entry["connection"]).first()
                 if connection is None:
-                    self.problem((*path, index, "connection"), f"There is no connection {entry['connection']}.")
+                    self.unknown("connection", entry["connection"], stored, (*path, index, "connection"))
                     continue
             grant = give(
                 agent=agent,

@@ -5,6 +5,7 @@ under AGENTVALET_DATA. `production` takes everything from the environment and re
 fault suite has a third, `test`: it is `local` with live crash points (`crash_points`).
 """
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from agentvalet import embedded
+from agentvalet import embedded, environment
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[…] is no generic at run time
 
@@ -70,6 +71,12 @@ MODE = setting("AGENTVALET_MODE")
 if MODE not in {"local", "production", "test"}:
     raise ImproperlyConfigured(f"AGENTVALET_MODE is {MODE!r}: set it to 'local' or 'production'.")
 PRODUCTION = MODE == "production"
+UNKNOWN_VARIABLES = {} if MODE == "test" else environment.unknown(os.environ, known=env.scheme)  # `up` tells of them
+if PRODUCTION:
+    # A misspelt limit is no limit. What resembles no setting may be somebody else's.
+    problems = [environment.lacking(os.environ), *(text for text in UNKNOWN_VARIABLES.values() if text.endswith("?"))]
+    if any(problems):
+        raise ImproperlyConfigured(" ".join(problem for problem in problems if problem))
 if MODE != "test" and env.str("AGENTVALET_CRASH_POINTS", default=""):
     raise ImproperlyConfigured("AGENTVALET_CRASH_POINTS is set: it is for ending processes in tests. Unset it.")
 
@@ -88,20 +95,10 @@ def secret(name: str) -> str:
         raise ImproperlyConfigured(f"{name}_FILE names {path}, which is not a file: mount it or unset the variable.")
     if value := env.str(name, default="") or (Path(path).read_text().strip() if path else ""):
         return value
-    if PRODUCTION:
-        raise ImproperlyConfigured(
-            f"{name} is not set: production mode needs it. `python manage.py make_keys` prints a fresh set."
-        )
+    if PRODUCTION:  # an empty file; what is not set was found above
+        raise ImproperlyConfigured(f"{path} is empty: {name}_FILE names it.")
     kept = KEYS_DIR / name.removeprefix("AGENTVALET_").lower()
     return kept.read_text().strip() if kept.is_file() else ""
-
-
-def required(name: str) -> str:
-    """NAME from the environment; in production it has to be there."""
-    value = str(setting(name))
-    if PRODUCTION and not value:
-        raise ImproperlyConfigured(f"{name} is not set: production mode needs it (see .env.example).")
-    return value
 
 
 # --- Where people and agents reach us. Links, cookies and origins come from here, never from a Host header.
@@ -131,11 +128,8 @@ HTTPS = _public.scheme == "https"
 ALLOWED_HOSTS = [_public.hostname] if PRODUCTION else [_public.hostname, "localhost", "127.0.0.1"]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 PROXY_HOPS = setting("AGENTVALET_PROXY_HOPS")
-if PROXY_HOPS < 0 or (PRODUCTION and not env.str("AGENTVALET_PROXY_HOPS", default="")):
-    raise ImproperlyConfigured(
-        "AGENTVALET_PROXY_HOPS is not set: say how many proxies of yours stand in front (0 for none)."
-        " Limits per address are wrong otherwise."
-    )
+if PROXY_HOPS < 0:
+    raise ImproperlyConfigured("AGENTVALET_PROXY_HOPS is less than none: say how many proxies of yours stand in front.")
 
 # --- Secrets
 SECRET_KEY = secret("AGENTVALET_SECRET_KEY")
@@ -212,7 +206,7 @@ if min(WEB_THREADS, WORKER_THREADS) < 2:
     raise ImproperlyConfigured("AGENTVALET_WEB_THREADS and AGENTVALET_WORKER_THREADS must be 2 or more.")
 
 # --- State. Without DATABASE_URL and REDIS_URL: the embedded servers that `manage.py up` starts.
-DATABASES = {"default": env.db_url_config(required("DATABASE_URL") or embedded.database_url(DATA_DIR))}
+DATABASES = {"default": env.db_url_config(setting("DATABASE_URL") or embedded.database_url(DATA_DIR))}
 DATABASES["default"] |= {
     "ENGINE": "agentvalet.postgresql",  # Django's own; hands out no connection that died with a restart of the database
     "CONN_MAX_AGE": 0,  # the pool keeps the connections
@@ -225,7 +219,7 @@ DATABASES["default"] |= {
     },
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-REDIS_URL = required("REDIS_URL") or embedded.redis_url(DATA_DIR)
+REDIS_URL = setting("REDIS_URL") or embedded.redis_url(DATA_DIR)
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 # --- Work. The truth is in PostgreSQL: a message only wakes a worker, a sweep collects what a lost one left behind.

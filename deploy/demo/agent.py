@@ -38,7 +38,11 @@ def ask(valet: AgentValet, text: str, reason: str) -> dict:
             reason=reason,
         )
     except ApprovalTimeoutError as waiting:
-        approval_id = waiting.approval_id
+        return wait(valet, waiting.approval_id)
+
+
+def wait(valet: AgentValet, approval_id: str) -> dict:
+    """The platform's answer to a call that waits, however long a person takes."""
     while True:  # not a failure: the request stays open on the server
         try:
             return valet.wait_for_approval(approval_id)
@@ -48,12 +52,17 @@ def ask(valet: AgentValet, text: str, reason: str) -> dict:
 
 def main() -> None:
     with AgentValet.from_env() as valet:
+        left = [waiting["approval_id"] for waiting in valet.pending_actions()["pending"]]
         for number in itertools.count(1):
             service = SERVICES[number % len(SERVICES)]
             version = f"2.{time.time_ns() // 1_000_000_000 % 100_000}"
-            say(f"asks to post: {service} {version} is live")
             try:
-                answer = ask(valet, f"{service} {version} is live", f"Announce release {version} of {service}")
+                if left:
+                    say("waits for what an earlier run asked for")
+                    answer = wait(valet, left.pop())
+                else:
+                    say(f"asks to post: {service} {version} is live")
+                    answer = ask(valet, f"{service} {version} is live", f"Announce release {version} of {service}")
             except ApprovalDeniedError as denied:
                 say(f"denied: {denied}")
             except ApprovalExpiredError:

@@ -210,7 +210,7 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("an unknown field", "require_approval: true", "require_aproval: true", "line 13: agents[0].grants[0].require_aproval: There is no such field here"),
     ("no owner", "owner: Acme\n", "", "owner: This field is required."),
     ("no role", ", role: admin", "", "line 2: members[0].role: This field is required."),
-    ("an unknown role", "role: admin", "role: king", 'line 2: members[0].role: "king" is not a valid choice.'),
+    ("an unknown role", "role: admin", "role: king", 'line 2: members[0].role: This must be one of: admin, approver, auditor.'),
     ("no e-mail", "owner@example.com", "owner", "line 2: members[0].email: Enter a valid email address."),
     ("a number as name", "name: Acme Chat", "name: 7", "line 5: platforms[0].name: This must be text: put it in quotes."),
     ("text as a flag", "default: true", "default: yes please", "line 9: connections[0].default: This must be true or false."),
@@ -222,13 +222,15 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("an unknown kind of auth", "type: bearer", "type: oauth", "line 7: platforms[0].auth:"),
     ("a bad rule", "GET /api/**", "FETCH", "line 8: platforms[0].scopes.chat:read:"),
     ("a bad scope name", '"chat:read": [', '"chat read": [', "line 8: platforms[0].scopes.chat read:"),
-    ("an unknown platform", "{platform: acme-chat, label", "{platform: acme, label", "line 9: connections[0].platform: There is no platform acme."),
+    ("an unknown platform", "{platform: acme-chat, label", "{platform: acme, label", "line 9: connections[0].platform: There is no platform acme; there are: acme-chat."),
     ("an unset secret", "ACME_TOKEN", "ACME_TOKEN_2", "line 9: connections[0].credential_env: The environment variable ACME_TOKEN_2 is not set"),
     ("an unset password", "OWNER_PASSWORD", "OWNER_PASSWORD_2", "line 2: members[0].password_env: The environment variable"),
     ("a missing key file", "deploy-bot.pub.pem", "gone.pem", "line 12: agents[0].public_key_file:"),
     ("key file and invite", "public_key_file: deploy-bot.pub.pem", "public_key_file: deploy-bot.pub.pem\n    invite: true", "line 11: agents[0]: Give either public_key_file or invite: true."),
     ("neither", "public_key_file: deploy-bot.pub.pem", "invite: false", "line 11: agents[0]: Give either public_key_file or invite: true."),
-    ("an ungrantable scope", 'scope: "chat:read"', 'scope: "chat:admin"', "line 13: agents[0].grants[1]: There is no scope chat:admin on acme-chat."),
+    ("an ungrantable scope", 'scope: "chat:read"', 'scope: "chat:admin"', "line 13: agents[0].grants[1].scope: There is no scope on acme-chat called chat:admin; there are: chat:read, chat:write."),
+    ("a grant on an unknown platform", 'acme-chat, scope: "chat:read"', 'acme, scope: "chat:read"', "line 13: agents[0].grants[1].platform: There is no platform acme; there are: acme-chat."),
+    ("a grant on an unknown connection", 'scope: "chat:read"', 'scope: "chat:read", connection: Man', "line 13: agents[0].grants[1].connection: There is no connection Man; there are: Main."),
 ]  # fmt: skip
 
 

@@ -57,10 +57,10 @@ class Installation:
         self.process: subprocess.Popen[str] | None = None
         self.env = {"AGENTVALET_DATA": str(self.data)}
 
-    def start(self) -> str:
+    def start(self, *options: str) -> str:
         """Start it; everything it prints up to the line that tells how to stop it."""
         self.process = subprocess.Popen(
-            [*MANAGE, "up", "--port", str(self.port)],
+            [*MANAGE, "up", "--port", str(self.port), *options],
             env=bare_environment(self.env),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -11,11 +11,13 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from agents.models import Owner
-from agentvalet import embedded, keys, startup
+from agentvalet import embedded, environment, keys, startup
+from agentvalet.settings import env as settings_of_environment
 from platforms import vault
 from platforms.models import Connection, Platform, credential_aad
 from tests.runtime.installation import free_port, manage
 
+SETTINGS = settings_of_environment.scheme
 PRODUCTION = {
     "AGENTVALET_MODE": "production",
     "AGENTVALET_PUBLIC_URL": "https://valet.example.com",
@@ -57,6 +59,8 @@ REFUSED = {
         "AGENTVALET_SEAL_KEY_FILE",
     ),
     "a number that is none": ({"AGENTVALET_APPROVAL_LIFETIME": "soon"}, "AGENTVALET_APPROVAL_LIFETIME is 'soon'"),
+    "nothing at all": ({"AGENTVALET_MODE": "production"}, "AGENTVALET_PUBLIC_URL is not set (as in https://"),
+    "a misspelt name": (PRODUCTION | {"AGENTVALET_MAX_PENDNG": "5"}, "is AGENTVALET_MAX_PENDING meant?"),
     "another machine in local mode": ({"AGENTVALET_PUBLIC_URL": "http://10.0.0.1"}, "AGENTVALET_PUBLIC_URL"),
 }
 
@@ -71,6 +75,40 @@ def test_a_wrong_setting_is_one_sentence(case: str, data: Path) -> None:
     assert ended.stderr.count("\n") == 1
     assert word in ended.stderr
     assert not (data / "postgres").exists()
+
+
+def test_all_that_production_lacks_is_said_at_once(data: Path) -> None:
+    ended = manage("up", env={"AGENTVALET_MODE": "production", "AGENTVALET_DATA": str(data)})
+    for name in PRODUCTION.keys() - {"AGENTVALET_MODE"}:
+        assert f"{name} is not set" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_secret_file_stands_for_its_secret() -> None:
+    given = PRODUCTION | {"AGENTVALET_SEAL_KEY": "", "AGENTVALET_SEAL_KEY_FILE": "/run/secrets/seal"}
+    assert environment.lacking(given) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("AGENTVALET_MOD", "is AGENTVALET_MODE meant?"),
+        ("AGENTVALET_VAULT_KEY", "is AGENTVALET_VAULT_KEYS meant?"),
+        ("AGENTVALET_WEBTHREADS", "is AGENTVALET_WEB_THREADS meant?"),
+        ("AGENTVALET_COLOUR_OF_THE_SKY", "is not looked at."),
+    ],
+)
+def test_a_name_that_is_no_setting_is_told_of(name: str, said: str) -> None:
+    sentences = environment.unknown({name: "secret-value"}, known=SETTINGS)
+    assert sentences[name].endswith(said)
+    assert "secret-value" not in sentences[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["AGENTVALET_MODE", "AGENTVALET_SEAL_KEY_FILE", "AGENTVALET_PROXY_URL", "DATABASE_URI"]
+)
+def test_our_names_those_of_clients_and_everybody_elses_pass(name: str) -> None:
+    assert environment.unknown({name: "x"}, known=SETTINGS) == {}
 
 
 @pytest.mark.services
