@@ -61,6 +61,10 @@ def passkeys_of(user: User) -> list[Passkey]:
     return list(Passkey.objects.filter(user=user).order_by("created_at", "pk"))
 
 
+def has_passkey(user: User) -> bool:
+    return Passkey.objects.filter(user=user).exists()
+
+
 def begin_registration(*, user: User, now: datetime) -> str:
     """The options for `navigator.credentials.create`, as JSON. The caller has made sure that it is the person."""
     own = passkeys_of(user)

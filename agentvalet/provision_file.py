@@ -15,7 +15,7 @@ from agents.models import Role
 from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.credentials import parse_auth
 from platforms.endpoints import parse_base_url, parse_rule
-from platforms.models import SCOPE_NAME, SLUG, CallStyle
+from platforms.models import SCOPE_NAME, SLUG, CallStyle, StepUp
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")
@@ -74,12 +74,24 @@ class MemberEntry(Strict):
     password_env = Word(required=False)
 
 
+class ScopeEntry(Strict):
+    rules = serializers.ListField(child=Word(), allow_empty=False)
+    step_up = Choice([StepUp.PASSKEY.value], required=False)
+
+
+class ScopeField(ScopeEntry):
+    """A scope is its list of rules; with something to add, an object that has them under `rules`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value({"rules": data} if isinstance(data, list) else data)
+
+
 class PlatformEntry(Strict):
     id = Word(validators=[SLUG])
     name = Word(max_length=200)
     base_url = Word(max_length=500)
     auth = serializers.DictField()
-    scopes = serializers.DictField(child=serializers.ListField(child=Word(), allow_empty=False), allow_empty=False)
+    scopes = serializers.DictField(child=ScopeField(), allow_empty=False)
     call_style = Choice([CallStyle.GRAPHQL.value], required=False)
     honours_idempotency_key = Flag(default=False)
 
@@ -93,11 +105,11 @@ class PlatformEntry(Strict):
         _checked(parse_auth, value)
         return value
 
-    def validate_scopes(self, value: dict[str, list[str]]) -> dict[str, list[str]]:
-        for name, rules in value.items():
+    def validate_scopes(self, value: dict[str, Any]) -> dict[str, Any]:
+        for name, scope in value.items():
             try:
                 SCOPE_NAME(name)
-                for rule in rules:
+                for rule in scope["rules"]:
                     parse_rule(rule)
             except ValueError as error:
                 raise serializers.ValidationError({name: [str(error)]}) from error
@@ -107,8 +119,8 @@ class PlatformEntry(Strict):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "call_style" in attrs:
-            for name, rules in attrs["scopes"].items():
-                if rules != ["POST /"]:
+            for name, scope in attrs["scopes"].items():
+                if scope["rules"] != ["POST /"]:
                     raise serializers.ValidationError(
                         {"scopes": {name: ['A GraphQL platform has one address: the only rule is "POST /".']}}
                     )

@@ -26,7 +26,7 @@ from audit.records import record
 from platforms import stored_credentials
 from platforms.credentials import check_credential, parse_auth
 from platforms.grants import Change, give, revoke
-from platforms.models import CallStyle, Connection, Grant, Platform, Scope
+from platforms.models import CallStyle, Connection, Grant, Platform, Scope, StepUp
 from platforms.stored_credentials import Intake
 from platforms.vault import VaultError
 
@@ -226,12 +226,12 @@ class _Run:
         if before != wanted:
             Platform.objects.filter(pk=platform.pk).update(**wanted)
         changed_scopes = []
-        for name, rules in entry["scopes"].items():
-            scope, scope_created = Scope.objects.get_or_create(platform=platform, name=name, defaults={"rules": rules})
-            if scope_created or scope.rules != rules:
+        for name, said in entry["scopes"].items():
+            scope_wanted = {"rules": said["rules"], "step_up": said.get("step_up", StepUp.NONE.value)}
+            scope, scope_created = Scope.objects.get_or_create(platform=platform, name=name, defaults=scope_wanted)
+            if scope_created or {"rules": scope.rules, "step_up": scope.step_up} != scope_wanted:
                 changed_scopes.append(name)
-                scope.rules = rules
-                scope.save(update_fields=["rules"])
+                Scope.objects.filter(pk=scope.pk).update(**scope_wanted)
         if created or before != wanted or changed_scopes:
             self.audit(
                 Event.PLATFORM_CHANGED,

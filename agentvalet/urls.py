@@ -10,6 +10,7 @@ from agents import passkey_views as passkeys
 from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
+from approvals import decision_views as decisions
 from notifications import api as notifications_api
 from platforms import agent_views, platform_views
 from platforms import api as platforms_api
@@ -66,8 +67,15 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/payload.txt", views.payload_text, name="approval-payload"),
     path("approvals/<uuid:approval_id>/answer.txt", views.answer_text, name="approval-answer"),
-    path("approvals/<uuid:approval_id>/approve", views.approve, name="approve"),
-    path("approvals/<uuid:approval_id>/deny", views.deny, name="deny"),
+    path("approvals/<uuid:approval_id>/approve", decisions.approve, name="approve"),
+    path("approvals/<uuid:approval_id>/deny", decisions.deny, name="deny"),
+    path(
+        "approvals/<uuid:approval_id>/approve/options",
+        decisions.passkey_options,
+        {"verb": "approve"},
+        "approve-options",
+    ),
+    path("approvals/<uuid:approval_id>/deny/options", decisions.passkey_options, {"verb": "deny"}, "deny-options"),
     path("notifications", inbox.inbox, name="inbox"),
     path("notifications/registrations/<uuid:ask_id>/approve", inbox.approve_registration, name="approve-registration"),
     path("notifications/registrations/<uuid:ask_id>/reject", inbox.reject_registration, name="reject-registration"),

@@ -18,6 +18,8 @@ from django.utils.safestring import SafeString
 from agents.reveal import reveal
 from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
+from approvals.rights import RightLost
+from approvals.step_up import check_evidence
 from audit.admin import ReadOnlyAdmin
 from audit.models import AuditEvent
 
@@ -53,7 +55,8 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
     fields: ClassVar = [
         "integrity", "id", "request_id", "owner", "agent_id", "agent_name", "platform", "scope", "connection_id",
         "connection_label", "reason", "requester_address", "created_at", "expires_at", "stored_call", "digest",
-        "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", "deny_reason", "seal_hex",
+        "step_up", "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", "deny_reason",
+        "evidence_digest", "seal_hex",
         "execution_started_at", "executed_at", "result_status", "stored_result", "execution_error", "story",
     ]  # fmt: skip
 
@@ -82,6 +85,9 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
             check_row(approval)
             if approval.decision in {Decision.APPROVED, Decision.DENIED}:
                 check_seal(approval)
+                check_evidence(approval)
+        except RightLost as error:
+            return f"Digest, columns and seal fit the stored call. {error}"
         except Tampered as error:
             return f"TAMPERED: {error}"
         except Exception:

@@ -102,6 +102,7 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         digest=digest_of(data),
         reason=ask.reason,
         requester_address=ask.requester_address,
+        step_up=coverage.step_up,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.APPROVAL_LIFETIME),
         again_of=repeat.of if repeat else None,

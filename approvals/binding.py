@@ -139,6 +139,8 @@ def seal_of(approval: ApprovalRequest) -> bytes:
         "decided_by": approval.decided_by,
         "decided_via": approval.decided_via,
         "deny_reason": approval.deny_reason,
+        "step_up": approval.step_up,
+        "evidence_digest": approval.evidence_digest,
     }
     return hmac.digest(b64decode(settings.SEAL_KEY), b"agentvalet.decision.v1\0" + _canonical(statement), "sha256")
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from django.db import models
 from django.db.models import Q
 
+import approvals.evidence
 import approvals.keyed_calls  # noqa: F401 - Django finds the model there through this module
 from agents.models import Agent, Owner
 
@@ -73,6 +74,9 @@ class ApprovalRequest(models.Model):
     digest = models.CharField(max_length=64, help_text="SHA-256 of the form, hex")
     reason = models.CharField(max_length=500, blank=True, help_text="The agent's own words")
     requester_address = models.GenericIPAddressField(null=True, blank=True)
+    step_up = models.CharField(
+        max_length=20, blank=True, default="", db_default="", help_text="What the scope demanded when asked"
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
 
@@ -95,6 +99,13 @@ class ApprovalRequest(models.Model):
     decided_by = models.CharField(max_length=254, blank=True)
     decided_via = models.CharField(max_length=20, blank=True)
     deny_reason = models.CharField(max_length=500, blank=True)
+    evidence_digest = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="SHA-256 of what a passkey signed; empty without one",
+    )
     seal = models.BinaryField(null=True, blank=True, help_text="HMAC over the decision, with a key kept elsewhere")
 
     execution_started_at = models.DateTimeField(null=True, blank=True)

@@ -13,6 +13,9 @@ from agents.reveal import reveal, reveal_html
 from approvals.call_display import Call, read_answer, read_call
 from approvals.models import ApprovalRequest, Decision
 from approvals.payload import Payload
+from approvals.step_up import is_demanded
+from platforms.models import StepUp
+from platforms.step_up import scopes_that_demand
 
 
 class CardState(StrEnum):
@@ -43,12 +46,13 @@ class Card:
     failure: SafeString
     last_made: datetime | None
     time_left: str
+    step_up: bool  # decided on with a passkey only
     note: str = ""
 
     @property
     def key(self) -> str:
         """Changes when the card has to be drawn again; the time left is not part of it."""
-        return f"{self.approval.digest[:16]}-{self.state}"
+        return f"{self.approval.digest[:16]}-{self.state}{'-passkey' if self.step_up else ''}"
 
     @property
     def plain_name(self) -> str:
@@ -77,12 +81,29 @@ def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[C
     """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
     last_made = _last_made(rows)
-    return [_make_card(row, now=now, listed=True, last_made=last_made) for row in rows]
+    demanding = {pair for owner_id in {row.owner_id for row in rows} for pair in scopes_that_demand(owner_id=owner_id)}
+    return [
+        _make_card(
+            row,
+            now=now,
+            listed=True,
+            last_made=last_made,
+            step_up=row.step_up == StepUp.PASSKEY or (row.platform, row.scope) in demanding,
+        )
+        for row in rows
+    ]
 
 
 def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Card:
     """The card of one row with all that there is to it."""
-    return _make_card(approval, now=now, listed=False, last_made=_last_made([approval]), note=note)
+    return _make_card(
+        approval,
+        now=now,
+        listed=False,
+        last_made=_last_made([approval]),
+        step_up=is_demanded(approval),
+        note=note,
+    )
 
 
 def _make_card(
@@ -91,6 +112,7 @@ def _make_card(
     now: datetime,
     listed: bool,
     last_made: Mapping[tuple[str, str], datetime],
+    step_up: bool,
     note: str = "",
 ) -> Card:
     state = _state(approval, now)
@@ -113,6 +135,7 @@ def _make_card(
         failure=failure_of(approval),
         last_made=last_made.get((approval.agent_id, approval.digest)),
         time_left=_clock(int((approval.expires_at - now).total_seconds())),
+        step_up=step_up,
         note=note,
     )
 

@@ -13,6 +13,7 @@ from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, repeat_of, save_changes
+from approvals.step_up import check_demand, check_evidence
 from audit.events import Event, Result
 from audit.models import AuditEvent
 from crash_points import Point, crash_point
@@ -83,8 +84,10 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
         try:
             form = check_row(approval)
             check_seal(approval)
+            check_evidence(approval)
             _check_record(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
+            check_demand(approval, coverage)
         except Tampered as error:
             refusal = error
             _fail(approval, f"Refused: {error}. Nothing was sent.", now=now, event=Event.APPROVAL_TAMPERED)

@@ -18,6 +18,7 @@ from approvals.limits import check_pending
 from approvals.models import ApprovalRequest, Finding
 from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
+from approvals.step_up import Proof
 from approvals.tasks import wake_worker
 from audit.events import JSON
 from crash_points import Point, crash_point
@@ -168,16 +169,19 @@ def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Cover
     )
 
 
-def approve(*, member: Member, approval_id: UUID, digest: str, via: str, now: datetime) -> ApprovalRequest:
+def approve(
+    *, member: Member, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
+) -> ApprovalRequest:
     """Approve exactly the displayed call, and have a worker make it.
 
     Raises:
         NotAllowed: the member is an auditor.
-        ApprovalRequest.DoesNotExist, AlreadyDecided, StaleDigest: see `approvals.transitions.approve`.
+        ApprovalRequest.DoesNotExist, AlreadyDecided, StaleDigest, PasskeyDemanded, PasskeyRefused: see
+            `approvals.transitions.approve`.
     """
     if not member.may_decide:
         raise NotAllowed
-    approval = transitions.approve(member=member, approval_id=approval_id, digest=digest, via=via, now=now)
+    approval = transitions.approve(member=member, approval_id=approval_id, digest=digest, via=via, now=now, proof=proof)
     transaction.on_commit(lambda: _wake_worker(approval.pk))
     return approval
 
@@ -188,13 +192,20 @@ def _wake_worker(approval_id: UUID) -> None:
 
 
 def deny(
-    *, member: Member, approval_id: UUID, digest: str, reason: str = "", via: str, now: datetime
+    *,
+    member: Member,
+    approval_id: UUID,
+    digest: str,
+    reason: str = "",
+    via: str,
+    now: datetime,
+    proof: Proof | None = None,
 ) -> ApprovalRequest:
     """Deny the displayed call; `reason` reaches the agent. Raises as `approve` does."""
     if not member.may_decide:
         raise NotAllowed
     return transitions.deny(
-        member=member, approval_id=approval_id, digest=digest, reason=reason[:500], via=via, now=now
+        member=member, approval_id=approval_id, digest=digest, reason=reason[:500], via=via, now=now, proof=proof
     )
 
 

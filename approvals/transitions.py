@@ -10,6 +10,7 @@ from agents.models import Member
 from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.rows import SYSTEM, going_on, locked, record_change, save_changes
+from approvals.step_up import VIA, PasskeyDemanded, Proof, is_demanded, keep_proof
 from audit.events import Actor, Event, Result
 from crash_points import Point, crash_point
 from notifications.inbox import withdraw
@@ -33,18 +34,39 @@ class StaleDigest(Exception):
         self.approval = approval
 
 
-def approve(*, member: Member, approval_id: UUID, digest: str, via: str, now: datetime) -> ApprovalRequest:
-    """Decide that exactly this call may run.
+def approve(
+    *, member: Member, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
+) -> ApprovalRequest:
+    """Decide that exactly this call may run. `proof` is what the member's passkey signed.
 
     Raises:
         ApprovalRequest.DoesNotExist: not a row of the member's owner.
         AlreadyDecided: by somebody else, or by time.
         StaleDigest: `digest` is not that of the row.
+        PasskeyDemanded: the scope takes a passkey, and there is no `proof`.
+        PasskeyRefused: see `approvals.step_up.keep_proof`.
     """
-    return _decide(member=member, approval_id=approval_id, digest=digest, via=via, now=now, decision=Decision.APPROVED)
+    return _decide(
+        member=member,
+        approval_id=approval_id,
+        digest=digest,
+        via=via,
+        now=now,
+        decision=Decision.APPROVED,
+        proof=proof,
+    )
 
 
-def deny(*, member: Member, approval_id: UUID, digest: str, reason: str, via: str, now: datetime) -> ApprovalRequest:
+def deny(
+    *,
+    member: Member,
+    approval_id: UUID,
+    digest: str,
+    reason: str,
+    via: str,
+    now: datetime,
+    proof: Proof | None = None,
+) -> ApprovalRequest:
     """Decide that the call does not run. Raises as `approve` does."""
     return _decide(
         member=member,
@@ -54,6 +76,7 @@ def deny(*, member: Member, approval_id: UUID, digest: str, reason: str, via: st
         now=now,
         decision=Decision.DENIED,
         deny_reason=reason,
+        proof=proof,
     )
 
 
@@ -66,20 +89,26 @@ def _decide(
     now: datetime,
     decision: Decision,
     deny_reason: str = "",
+    proof: Proof | None,
 ) -> ApprovalRequest:
+    if (via == VIA) != (proof is not None):
+        raise ValueError("A decision is by passkey when there is proof of it, and only then.")
     with transaction.atomic(durable=True):
         approval = locked(approval_id, member.owner)
         if approval.decision == Decision.PENDING and now >= approval.expires_at:
             expire(approval, now=now)  # committed below: what is raised is raised after the block
         open_before = approval.decision == Decision.PENDING
         stale = not _is_as_displayed(approval, digest)
-        if open_before and not stale:
+        lacking = proof is None and is_demanded(approval)
+        if open_before and not stale and not lacking:
             approval.decision = decision
             approval.decided_at = now
             approval.decided_by_id = str(member.pk)
             approval.decided_by = member.user.email
             approval.decided_via = via
             approval.deny_reason = deny_reason
+            if proof is not None:
+                keep_proof(approval=approval, decision=decision, proof=proof, now=now)
             approval.seal = seal_of(approval)
             save_changes(
                 approval,
@@ -89,6 +118,7 @@ def _decide(
                 "decided_by",
                 "decided_via",
                 "deny_reason",
+                "evidence_digest",
                 "seal",
             )
             withdraw(owner_id=approval.owner_id, tag=f"approval:{approval.pk}", now=now)
@@ -100,13 +130,15 @@ def _decide(
                 actor=Actor("member", str(member.user_id), member.user.email),
                 now=now,
                 reason=deny_reason,
-                metadata={"via": via, "seal": approval.seal.hex()},
+                metadata={"via": via, "evidence": approval.evidence_digest, "seal": approval.seal.hex()},
             )
             crash_point(Point.BEFORE_DECISION_COMMIT, approval_id)
     if not open_before:
         raise AlreadyDecided(approval)
     if stale:
         raise StaleDigest(approval)
+    if lacking:
+        raise PasskeyDemanded(approval)
     return approval
 
 

@@ -1,29 +1,24 @@
-"""The pages under /approvals: the queue, one call, the two buttons, long texts to download.
+"""The pages under /approvals: the queue, one call, long texts to download. The buttons are in `decision_views`.
 
 A script of ours asks for parts of the pages.
 """
 
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from agents.middleware import MemberRequest, wants_fragment
-from approvals import services
+from agents.passkeys import has_passkey
 from approvals.call_display import body_of
 from approvals.listing import list_queue
-from approvals.models import ApprovalQuerySet, ApprovalRequest, Decision, Queue
-from approvals.presentation import make_card, make_cards, outcome_of, sentence_of_decision
-from approvals.transitions import AlreadyDecided, StaleDigest
+from approvals.models import ApprovalQuerySet, ApprovalRequest, Queue
+from approvals.presentation import make_card, make_cards, outcome_of
 
 MOST_OUTCOMES = 10  # toasts of one refresh
-CHANGED = "This call is not the one you were shown. Nothing was decided: read it again."
-READ_ONLY = "Your role reads only. Nothing was decided."
 
 
 @never_cache
@@ -32,7 +27,7 @@ def queue(request: MemberRequest) -> HttpResponse:
     """The queue. With `X-Fragment: 1` and `?version=` only what changed since, 204 when nothing did (one row read)."""
     version = _queue_version(request)
     if _is_current(request, version):
-        return _stamp(HttpResponse(status=204), request)
+        return stamp(HttpResponse(status=204), request)
     listing = list_queue(owner=request.member.owner, now=request.now)
     context = {
         "cards": make_cards(approvals=listing.rows, now=request.now),
@@ -43,9 +38,10 @@ def queue(request: MemberRequest) -> HttpResponse:
         "url": request.path,
         "outcomes": _outcomes(request, version),
         "may_decide": request.member.may_decide,
+        "has_passkey": has_passkey(request.member.user),
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/queue.html"
-    return _stamp(render(request, template, context), request)
+    return stamp(render(request, template, context), request)
 
 
 @never_cache
@@ -57,8 +53,8 @@ def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
     """
     versions = _rows(request).filter(pk=approval_id).values_list("queue_version", flat=True)
     if _is_current(request, versions.first()):
-        return _stamp(HttpResponse(status=204), request)
-    approval = _approval(request, approval_id)
+        return stamp(HttpResponse(status=204), request)
+    approval = approval_or_404(request, approval_id)
     context = {
         "cards": [make_card(approval=approval, now=request.now)],
         "pending_count": _rows(request).pending(request.now).count(),
@@ -67,17 +63,18 @@ def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
         "url": request.path,
         "outcomes": [],
         "may_decide": request.member.may_decide,
+        "has_passkey": has_passkey(request.member.user),
         "whole": True,
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/detail.html"
-    return _stamp(render(request, template, context), request)
+    return stamp(render(request, template, context), request)
 
 
 @never_cache
 @require_safe
 def payload_text(request: MemberRequest, approval_id: UUID) -> HttpResponse:
     """The exact body of a call, to be saved."""
-    return _attachment(f"call-{approval_id}.txt", body_of(_approval(request, approval_id)))
+    return _attachment(f"call-{approval_id}.txt", body_of(approval_or_404(request, approval_id)))
 
 
 @never_cache
@@ -99,83 +96,11 @@ def _attachment(name: str, text: str | None) -> HttpResponse:
     )
 
 
-@never_cache
-@require_POST
-def approve(request: MemberRequest, approval_id: UUID) -> HttpResponse:
-    """Approve the call whose digest was displayed."""
-    return _decide(request, approval_id, Decision.APPROVED)
-
-
-@never_cache
-@require_POST
-def deny(request: MemberRequest, approval_id: UUID) -> HttpResponse:
-    """Deny the call whose digest was displayed; an optional `reason` reaches the agent."""
-    return _decide(request, approval_id, Decision.DENIED)
-
-
-def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> HttpResponse:
-    digest = request.POST.get("digest", "")
-    try:
-        if decision == Decision.APPROVED:
-            approval = services.approve(
-                member=request.member,
-                approval_id=approval_id,
-                digest=digest,
-                via="dashboard",
-                now=request.now,
-            )
-        else:
-            approval = services.deny(
-                member=request.member,
-                approval_id=approval_id,
-                digest=digest,
-                reason=request.POST.get("reason", "").replace("\0", "").strip(),
-                via="dashboard",
-                now=request.now,
-            )
-    except ApprovalRequest.DoesNotExist as error:
-        raise Http404 from error
-    except services.NotAllowed:
-        return _refused(request, _approval(request, approval_id), READ_ONLY, status=403)
-    except AlreadyDecided as error:
-        return _refused(request, error.approval, sentence_of_decision(error.approval), status=409)
-    except StaleDigest as error:
-        return _refused(request, error.approval, CHANGED, status=409)
-    if not wants_fragment(request):
-        done = "Approved. The call is on its way." if decision == Decision.APPROVED else "Denied. Nothing was sent."
-        messages.success(request, done)
-        return _see_other("approvals")
-    if decision == Decision.DENIED:
-        return _stamp(HttpResponse(status=204), request)
-    return _card(request, approval, status=200)
-
-
-def _refused(request: MemberRequest, approval: ApprovalRequest, note: str, *, status: int) -> HttpResponse:
-    """Say why nothing was decided: on the card, in place; without script, on the call's own page."""
-    if wants_fragment(request):
-        return _card(request, approval, note=note, status=status)
-    messages.warning(request, note)
-    return _see_other("approval", approval_id=approval.pk)
-
-
-def _see_other(name: str, **arguments: UUID) -> HttpResponse:
-    """303: to be fetched with GET, whatever was sent here (RFC 9110, section 15.4.4)."""
-    return HttpResponse(status=303, headers={"Location": reverse(name, kwargs=arguments)})
-
-
-def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", status: int) -> HttpResponse:
-    card = make_card(approval=approval, now=request.now, note=note)
-    context = {"card": card, "may_decide": request.member.may_decide}
-    response = render(request, "approvals/_card.html", context, status=status)
-    response["X-Fragment"] = "card"
-    return _stamp(response, request)
-
-
 def _rows(request: MemberRequest) -> ApprovalQuerySet:
     return ApprovalRequest.objects.for_owner(request.member.owner)
 
 
-def _approval(request: MemberRequest, approval_id: UUID) -> ApprovalRequest:
+def approval_or_404(request: MemberRequest, approval_id: UUID) -> ApprovalRequest:
     """The row without its answer, which may be long (`presentation` reads as much of it as is shown)."""
     try:
         return _rows(request).defer("result_json", "disclosure").get(pk=approval_id)
@@ -214,7 +139,7 @@ def _outcomes(request: MemberRequest, version: int) -> list[object]:
     return [outcome for outcome in found if outcome is not None]
 
 
-def _stamp(response: HttpResponse, request: MemberRequest) -> HttpResponse:
+def stamp(response: HttpResponse, request: MemberRequest) -> HttpResponse:
     """The server's time for countdowns; page and fragment share an address, so caches are told them apart."""
     response["X-Server-Time"] = str(_milliseconds(request))
     patch_vary_headers(response, ["X-Fragment", "Cookie"])

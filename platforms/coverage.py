@@ -66,6 +66,7 @@ class Coverage:
     require_approval: bool
     policy_version: str
     honours_idempotency_key: bool
+    step_up: str  # `platforms.models.StepUp`
     sealed: Sealed
     disclosure: Disclosure | None = None
 
@@ -83,7 +84,7 @@ class Coverage:
 # child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
 # taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, a.expires_at,
+SELECT p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up, a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
@@ -120,6 +121,7 @@ class _Row(NamedTuple):
     honours_idempotency_key: bool
     suspended_at: datetime | None
     rules: str
+    step_up: str
     agent_expires_at: datetime | None
     agent_status: str
     grant_id: int
@@ -186,8 +188,10 @@ def find_coverage(
             grant_asks=row.grant_asks,
             connection_asks=row.connection_asks,
             auth=json.loads(row.auth),
+            step_up=row.step_up,
         ),
         honours_idempotency_key=row.honours_idempotency_key,
+        step_up=row.step_up,
         sealed=Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext)),
         disclosure=_disclosure(row),
     )

@@ -58,15 +58,31 @@ class Platform(models.Model):
         return self.slug
 
 
+class StepUp(models.TextChoices):
+    NONE = "", "As the role allows"
+    PASSKEY = "passkey", "With a passkey only"
+
+
 class Scope(models.Model):
     """A named permission: the method and path patterns that it covers (`platforms.endpoints`)."""
 
     platform = models.ForeignKey(Platform, models.CASCADE, related_name="scopes")
     name = models.CharField(max_length=128, validators=[SCOPE_NAME])
     rules = models.JSONField(help_text='["GET /api/**", …]')
+    step_up = models.CharField(
+        max_length=20,
+        choices=StepUp.choices,
+        default=StepUp.NONE,
+        db_default="",
+        blank=True,
+        help_text="What it takes to approve or deny a call that waits",
+    )
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["platform", "name"], name="scope_platform_name_unique")]
+        constraints = [
+            models.UniqueConstraint(fields=["platform", "name"], name="scope_platform_name_unique"),
+            models.CheckConstraint(condition=models.Q(step_up__in=StepUp.values), name="scope_step_up_known"),
+        ]
 
     def __str__(self) -> str:
         return self.name

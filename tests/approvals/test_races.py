@@ -16,6 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from approvals import transitions
+from approvals.evidence import PasskeyEvidence
 from approvals.execution import execute
 from approvals.models import ApprovalRequest, Finding
 from approvals.outcomes import AlreadyChecked
@@ -24,6 +25,8 @@ from audit.models import AuditEvent
 from platforms.models import Grant
 from tests.approvals.test_decisions import approve, deny
 from tests.approvals.test_repeats import again, check, lost
+from tests.authenticator import Authenticator
+from tests.pages.passkeys import Person, begin, finish
 from tests.world import CountingPlatform, Side, make_side, submit
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
@@ -172,3 +175,32 @@ def test_the_same_call_at_the_same_moment_is_one_card(acme: Side, settings: Sett
         rows = list(together(*[partial(submit, acme, body=body)] * 4))
         assert len({row.pk for row in rows}) == 1
         assert ApprovalRequest.objects.count() == round_ + 1
+
+
+def test_of_a_passkey_and_a_button_one_wins_and_the_other_learns_who_did(acme: Side) -> None:
+    person = Person(acme.admin)
+    person.register()
+    for round_ in range(ROUNDS):
+        approval = submit(acme, body=f'{{"round":{round_}}}')
+        credential = person.device.get(begin(person, approval).json())
+        signed, pressed = together(
+            partial(finish, person, approval, credential),
+            partial(deny, acme, approval, member=acme.approver),
+        )
+        approval.refresh_from_db()
+        by_passkey = approval.decided_via == "passkey"
+        assert signed.status_code == (200 if by_passkey else 409)
+        assert isinstance(pressed, AlreadyDecided if by_passkey else ApprovalRequest)
+        assert PasskeyEvidence.objects.filter(pk=approval.pk).exists() is by_passkey
+        assert events(approval) == ["approval.requested", "approval.approved" if by_passkey else "approval.denied"]
+
+
+def test_of_two_answers_to_one_challenge_one_decides(acme: Side) -> None:
+    person = Person(acme.admin, Authenticator(counts=False))
+    person.register()
+    for round_ in range(ROUNDS):
+        approval = submit(acme, body=f'{{"round":{round_}}}')
+        credential = person.device.get(begin(person, approval).json())
+        outcomes = list(together(*[partial(finish, person, approval, credential)] * 2))
+        assert sorted(outcome.status_code for outcome in outcomes) == [200, 400]
+        assert events(approval) == ["approval.requested", "approval.approved"]

@@ -195,6 +195,8 @@ EDITS: dict[str, Any] = {
     "decided_by_id": "999",
     "decided_via": "passkey",
     "deny_reason": "no",
+    "step_up": "passkey",
+    "evidence_digest": "0" * 64,
     "created_at": lambda row: row.created_at - timedelta(days=1),
     "expires_at": lambda row: row.expires_at + timedelta(days=1),
     "decided_at": lambda row: row.decided_at + timedelta(seconds=1),

@@ -9,6 +9,7 @@ from django.test import Client
 
 from agents.models import Member
 from agents.passkey_models import Passkey
+from approvals.models import ApprovalRequest
 from tests.authenticator import Authenticator, Lies, decode, encode
 from tests.pages.scene import PASSWORD, signed_in
 
@@ -63,3 +64,22 @@ def flipped(credential: str, part: str, bit: int) -> str:
     raw[bit // 8 % len(raw)] ^= 1 << bit % 8
     data["response"][part] = encode(bytes(raw))
     return json.dumps(data)
+
+
+FRAGMENT = {"X-Fragment": "1"}
+
+
+def begin(person: Person, approval: ApprovalRequest, button: str = "approve", digest: str = "") -> Any:
+    return person.client.post(f"/approvals/{approval.pk}/{button}/options", {"digest": digest or approval.digest})
+
+
+def finish(person: Person, approval: ApprovalRequest, credential: str, button: str = "approve", **data: str) -> Any:
+    sent = {"digest": approval.digest, "credential": credential} | data
+    return person.client.post(f"/approvals/{approval.pk}/{button}", sent, headers=FRAGMENT)
+
+
+def decide(person: Person, approval: ApprovalRequest, button: str = "approve", lies: Lies | None = None) -> Any:
+    """One press of the button, one touch of the device."""
+    options = begin(person, approval, button)
+    assert options.status_code == 200, options.content
+    return finish(person, approval, person.device.get(options.json(), lies), button)

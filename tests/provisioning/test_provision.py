@@ -186,6 +186,17 @@ def test_a_new_key_file_retires_the_old_key(folder: Path) -> None:
     assert (old.retired_at is None, new.retired_at is None) == (False, True)
 
 
+def test_a_scope_demands_a_passkey_for_as_long_as_the_file_says_so(folder: Path) -> None:
+    rules = '["POST /api/messages", "DELETE /api/messages/*"]'
+    provision(folder, FILE.replace(rules, f"{{rules: {rules}, step_up: passkey}}"))
+    assert Scope.objects.get(name="chat:write").step_up == "passkey"
+    assert Scope.objects.get(name="chat:write").rules == ["POST /api/messages", "DELETE /api/messages/*"]
+    assert Scope.objects.get(name="chat:read").step_up == ""
+    provision(folder)
+    assert Scope.objects.get(name="chat:write").step_up == ""
+    assert AuditEvent.objects.filter(event="platform.changed").count() == 2
+
+
 def test_a_grant_taken_out_of_the_file_is_revoked(folder: Path) -> None:
     provision(folder)
     provision(folder, FILE.replace(', {platform: acme-chat, scope: "chat:read"}', ""))
@@ -221,6 +232,8 @@ MISTAKES: list[tuple[str, str, str, str]] = [
     ("localhost", "127.0.0.1:9101", "localhost:9102", "line 6: platforms[0].base_url:"),
     ("an unknown kind of auth", "type: bearer", "type: oauth", "line 7: platforms[0].auth:"),
     ("a bad rule", "GET /api/**", "FETCH", "line 8: platforms[0].scopes.chat:read:"),
+    ("an unknown step-up", '["GET /api/**"]', '{rules: ["GET /api/**"], step_up: sms}', "line 8: platforms[0].scopes.chat:read.step_up:"),
+    ("a scope that is a word", '["GET /api/**"]', '"GET /api/**"', "line 8: platforms[0].scopes.chat:read:"),
     ("a bad scope name", '"chat:read": [', '"chat read": [', "line 8: platforms[0].scopes.chat read:"),
     ("an unknown platform", "{platform: acme-chat, label", "{platform: acme, label", "line 9: connections[0].platform: There is no platform acme; there are: acme-chat."),
     ("an unset secret", "ACME_TOKEN", "ACME_TOKEN_2", "line 9: connections[0].credential_env: The environment variable ACME_TOKEN_2 is not set"),

@@ -1,0 +1,139 @@
+"""The two buttons: a decision on the displayed call, by a plain form or signed with a passkey."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from agents.middleware import MemberRequest, wants_fragment
+from agents.passkey_answers import PasskeyRefused
+from agents.passkey_views import NEEDS_SCRIPT
+from agents.passkeys import has_passkey
+from approvals import passkeys, services
+from approvals.models import ApprovalRequest, Decision
+from approvals.presentation import make_card, sentence_of_decision
+from approvals.step_up import PasskeyDemanded
+from approvals.transitions import AlreadyDecided, StaleDigest
+from approvals.views import approval_or_404, stamp
+
+CHANGED = "This call is not the one you were shown. Nothing was decided: read it again."
+DEMANDED = "This scope is decided on with a passkey only. Nothing was decided."
+READ_ONLY = "Your role reads only. Nothing was decided."
+REFUSALS = (services.NotAllowed, AlreadyDecided, StaleDigest, PasskeyDemanded, PasskeyRefused)
+
+
+@never_cache
+@require_POST
+def approve(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+    """Approve the call whose digest was displayed."""
+    return _decide(request, approval_id, Decision.APPROVED)
+
+
+@never_cache
+@require_POST
+def deny(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+    """Deny the call whose digest was displayed; an optional `reason` reaches the agent."""
+    return _decide(request, approval_id, Decision.DENIED)
+
+
+@never_cache
+@require_POST
+def passkey_options(request: MemberRequest, approval_id: UUID, verb: str) -> HttpResponse:
+    """What the member's device has to sign for one of the two buttons, as JSON; why it cannot, as plain text."""
+    decision = Decision.APPROVED if verb == "approve" else Decision.DENIED
+    try:
+        options = passkeys.begin(
+            member=request.member,
+            approval_id=approval_id,
+            digest=request.POST.get("digest", ""),
+            decision=decision,
+            now=request.now,
+        )
+    except ApprovalRequest.DoesNotExist as error:
+        raise Http404 from error
+    except REFUSALS as error:
+        sentence, status = _why_not(error)
+        return HttpResponse(sentence, status=status, content_type="text/plain; charset=utf-8")
+    return HttpResponse(options, content_type="application/json")
+
+
+def _why_not(error: Exception) -> tuple[str, int]:
+    """One sentence and a status."""
+    match error:
+        case AlreadyDecided():
+            return sentence_of_decision(error.approval), 409
+        case StaleDigest():
+            return CHANGED, 409
+        case PasskeyDemanded():
+            return DEMANDED, 403
+        case services.NotAllowed():
+            return READ_ONLY, 403
+    return str(error), 400  # PasskeyRefused says it
+
+
+def _take(request: MemberRequest, approval_id: UUID, decision: Decision) -> ApprovalRequest:
+    """The decision of the form that was sent, with a passkey or without."""
+    member, now, digest = request.member, request.now, request.POST.get("digest", "")
+    reason = request.POST.get("reason", "").replace("\0", "").strip()
+    if "credential" in request.POST:
+        answer = request.POST["credential"]
+        if not answer:
+            raise PasskeyRefused("no_script", NEEDS_SCRIPT)
+        return passkeys.decide(
+            member=member,
+            approval_id=approval_id,
+            digest=digest,
+            decision=decision,
+            answer=answer,
+            reason=reason,
+            now=now,
+        )
+    if decision == Decision.APPROVED:
+        return services.approve(member=member, approval_id=approval_id, digest=digest, via="dashboard", now=now)
+    return services.deny(member=member, approval_id=approval_id, digest=digest, reason=reason, via="dashboard", now=now)
+
+
+def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> HttpResponse:
+    try:
+        approval = _take(request, approval_id, decision)
+    except ApprovalRequest.DoesNotExist as error:
+        raise Http404 from error
+    except REFUSALS as error:
+        sentence, status = _why_not(error)
+        return _refused(request, approval_or_404(request, approval_id), sentence, status=status)
+    if not wants_fragment(request):
+        done = "Approved. The call is on its way." if decision == Decision.APPROVED else "Denied. Nothing was sent."
+        messages.success(request, done)
+        return _see_other("approvals")
+    if decision == Decision.DENIED:
+        return stamp(HttpResponse(status=204), request)
+    return _card(request, approval, status=200)
+
+
+def _refused(request: MemberRequest, approval: ApprovalRequest, note: str, *, status: int) -> HttpResponse:
+    """Say why nothing was decided: on the card, in place; without script, on the call's own page."""
+    if wants_fragment(request):
+        return _card(request, approval, note=note, status=status)
+    messages.warning(request, note)
+    return _see_other("approval", approval_id=approval.pk)
+
+
+def _see_other(name: str, **arguments: UUID) -> HttpResponse:
+    """303: to be fetched with GET, whatever was sent here (RFC 9110, section 15.4.4)."""
+    return HttpResponse(status=303, headers={"Location": reverse(name, kwargs=arguments)})
+
+
+def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", status: int) -> HttpResponse:
+    card = make_card(approval=approval, now=request.now, note=note)
+    context = {
+        "card": card,
+        "may_decide": request.member.may_decide,
+        "has_passkey": has_passkey(request.member.user),
+    }
+    response = render(request, "approvals/_card.html", context, status=status)
+    response["X-Fragment"] = "card"
+    return stamp(response, request)
