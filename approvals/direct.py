@@ -18,6 +18,7 @@ from approvals.idempotency import KeyClaim
 from approvals.sending import CannotSend, send, send_with
 from audit.events import JSON, Event, Result
 from audit.records import record
+from crash_points import Point, crash_point
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import Coverage, Disclosure
 from platforms.credentials import Auth
@@ -76,6 +77,7 @@ class CallLog:
 
     def end(self, event: Event, response: PlatformResponse, *, disclosure: Disclosure | None = None) -> dict[str, JSON]:
         """Commit the answer; returns its `_meta`."""
+        crash_point(Point.AFTER_RESPONSE, self.request_id)
         now = timezone.now()
         result = Result.ALLOWED if response.status < 400 else Result.ERROR
         with transaction.atomic(durable=True):
@@ -88,6 +90,7 @@ class CallLog:
             )
             if self.claim is not None:
                 self.claim.answered(response, answer_meta, now=now)
+            crash_point(Point.BEFORE_OUTCOME_COMMIT, self.request_id)
         return answer_meta
 
     @contextmanager

@@ -27,7 +27,6 @@ from platforms.client import PlatformResponse, PlatformUnreachable, UnreachableC
 
 KEPT = timedelta(hours=24)
 MOST_KEPT_BYTES = 256 * 1024  # of one answer; what is longer is remembered without its body
-_LEASE_MARGIN = 15  # seconds on top of the longest direct call
 _UNKNOWN = "outcome_unknown"
 
 
@@ -156,7 +155,7 @@ def _what_came_of(
         return row.approval
     if row.answered_at is not None:
         return _kept_answer(row)
-    lease = timedelta(seconds=settings.DIRECT_TIMEOUT + _LEASE_MARGIN)
+    lease = timedelta(seconds=settings.DIRECT_TIMEOUT + settings.LEASE_MARGIN)
     if now < (row.sending_at or row.claimed_at) + lease:
         raise _in_progress()
     if row.sending_at is not None:

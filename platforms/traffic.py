@@ -33,8 +33,6 @@ from platforms.client import PlatformResponse, PlatformUnreachable
 
 logger = logging.getLogger(__name__)
 
-LEASE_MARGIN = 15  # seconds on top of a call's timeout
-
 _FORGOTTEN_AFTER = timedelta(days=7)  # a circuit that nobody has called any more
 _FAILURES_KEPT = timedelta(minutes=10)  # failures further apart are not "in a row"
 _SYSTEM = Actor("system", "circuit", "AgentValet")
@@ -180,11 +178,11 @@ def _read_circuit(kept: dict[bytes, bytes], now: datetime) -> Circuit:
 
 
 def _enter(owner_id: UUID, platform: str, taken: Turn, timeout: float, now: datetime) -> None:
-    longest = max(settings.DIRECT_TIMEOUT, settings.APPROVED_TIMEOUT) + LEASE_MARGIN
+    longest = max(settings.DIRECT_TIMEOUT, settings.APPROVED_TIMEOUT) + settings.LEASE_MARGIN
     arguments = [
         _milliseconds(now),
         taken.id,
-        str(math.ceil((timeout + LEASE_MARGIN) * 1000)),
+        str(math.ceil((timeout + settings.LEASE_MARGIN) * 1000)),
         str(settings.PLATFORM_CONCURRENCY),
         str(math.ceil(settings.CIRCUIT_SECONDS * 1000)),
         str(math.ceil(longest * 1000)),

@@ -91,3 +91,10 @@ def test_the_page_lists_every_operation_without_a_script(client: Client, db: Non
 
 def test_the_page_is_read_and_not_posted_to(client: Client, db: None) -> None:
     assert client.post("/api-docs").status_code == 405
+
+
+def test_the_key_of_a_repeated_call_is_described() -> None:
+    operation = document()["paths"]["/v1/actions"]["post"]
+    (key,) = [each for each in operation["parameters"] if each["name"] == "Idempotency-Key"]
+    assert (key["in"], key.get("required", False)) == ("header", False)
+    assert {"409", "503"} <= operation["responses"].keys()

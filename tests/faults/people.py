@@ -61,11 +61,13 @@ class Agent(_Visitor):
                 return answer
             time.sleep(0.1)
 
-    def request(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-        """Status and body; 0 when there was no answer."""
+    def request(self, method: str, path: str, body: object = None, *, key: str = "") -> tuple[int, dict[str, Any]]:
+        """Status and body; 0 when there was no answer. `key` is the agent's Idempotency-Key."""
         now = int(time.time())
         token = jwt.encode(self._claims | {"iat": now, "exp": now + 60}, self._key, algorithm="RS256")
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if key:
+            headers["Idempotency-Key"] = key
         try:
             answer, text = self.exchange(method, path, None if body is None else json.dumps(body), headers)
             return answer.status, json.loads(text)

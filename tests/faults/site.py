@@ -34,18 +34,19 @@ owner: Acme
 members:
 {"".join(f"  - {{email: {email}, role: approver, password_env: PASSWORD}}{chr(10)}" for email in DECIDERS)}
 platforms:
-  - {{id: acme-chat, name: Acme Chat, base_url: "URL", auth: {{type: bearer}}, scopes: {{"chat:write": ["POST /**"]}}}}
+  - {{id: acme-chat, name: Acme Chat, base_url: "URL", auth: {{type: bearer}}, scopes: {{"chat:write": ["POST /**"], "chat:post": ["POST /direct/**"]}}}}
 connections: [{{platform: acme-chat, label: Main, default: true, credential_env: ACME_TOKEN}}]
 agents:
 """
 AGENT = """\
   - name: bot-{}
     public_key_file: bot.pub.pem
-    grants: [{{platform: acme-chat, scope: "chat:write", require_approval: true}}]
+    grants: [{{platform: acme-chat, scope: "chat:write", require_approval: true}}, {{platform: acme-chat, scope: "chat:post"}}]
 """
 ENVIRONMENT = {
     "AGENTVALET_MODE": "test",
     "AGENTVALET_APPROVED_TIMEOUT": str(TIMEOUT),
+    "AGENTVALET_DIRECT_TIMEOUT": str(TIMEOUT),
     "AGENTVALET_LEASE_MARGIN": str(MARGIN),
     "AGENTVALET_MAX_PENDING": "0",
     "AGENTVALET_ACTIONS_PER_MINUTE": "0",

@@ -125,6 +125,31 @@ def test_a_worker_killed_while_the_platform_works_never_sends_again(site: Site, 
     assert (sends(site, approval_id), events(site, approval_id)) == (1, UNKNOWN)
 
 
+# Where the server dies in the middle of a direct call, and how many requests the platform got.
+DIRECT = {Point.BEFORE_SEND: 0, Point.MID_SEND: 0, Point.AFTER_RESPONSE: 1, Point.BEFORE_OUTCOME_COMMIT: 1}
+
+
+@pytest.mark.parametrize(
+    "at", [at if at == Point.AFTER_RESPONSE else pytest.param(at, marks=pytest.mark.faults) for at in DIRECT]
+)
+def test_a_direct_call_that_was_cut_short_is_not_sent_again_under_its_key(site: Site, agent: Agent, at: Point) -> None:
+    path, key = f"/direct/{at}", str(uuid4())
+    call = {"platform": "acme-chat", "scope": "chat:post", "method": "POST", "endpoint": path, "data": {}}
+
+    def send() -> tuple[int, str]:
+        status, answer = agent.request("POST", "/v1/actions", call, key=key)
+        return status, answer.get("code", "")
+
+    site.arm(at, "")
+    assert send() == (0, "")
+    assert eventually(lambda: site.is_dead("web"))
+    site.mend()
+    assert eventually(lambda: send() == (502, "outcome_unknown"), patience=TIMEOUT + MARGIN + SWEEPS)
+    assert send() == (502, "outcome_unknown")
+    assert sum(request["path"] == path for request in site.platform.requests) == DIRECT[at]
+    assert agent.request("POST", "/v1/actions", call, key=str(uuid4()))[0] == 200
+
+
 def test_a_message_that_comes_six_times_is_one_call(site: Site, person: Person, agent: Agent) -> None:
     approval_id, _ = approved(person, agent, "/slow/0.3")
     again = "import sys, django; django.setup()\nfrom approvals.tasks import wake_worker\nfor _ in range(5): wake_worker(sys.argv[1])"
