@@ -11,6 +11,7 @@ from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
 from approvals import decision_views as decisions
+from approvals import history_views as history
 from notifications import api as notifications_api
 from platforms import agent_views, platform_views
 from platforms import api as platforms_api
@@ -64,6 +65,7 @@ urlpatterns = [
     path("settings/passkeys/<uuid:passkey_id>/delete", passkeys.delete, name="delete-passkey"),
     path("cli-auth", cli_page.cli_auth, name="cli-auth"),
     path("approvals", views.queue, name="approvals"),
+    path("approvals/history", history.history, name="approval-history"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/payload.txt", views.payload_text, name="approval-payload"),
     path("approvals/<uuid:approval_id>/answer.txt", views.answer_text, name="approval-answer"),
@@ -76,6 +78,8 @@ urlpatterns = [
         "approve-options",
     ),
     path("approvals/<uuid:approval_id>/deny/options", decisions.passkey_options, {"verb": "deny"}, "deny-options"),
+    path("approvals/<uuid:approval_id>/outcome", history.check_outcome, name="check-outcome"),
+    path("approvals/<uuid:approval_id>/again", history.send_again, name="send-again"),
     path("notifications", inbox.inbox, name="inbox"),
     path("notifications/registrations/<uuid:ask_id>/approve", inbox.approve_registration, name="approve-registration"),
     path("notifications/registrations/<uuid:ask_id>/reject", inbox.reject_registration, name="reject-registration"),

@@ -54,10 +54,13 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
     list_per_page = 50
     fields: ClassVar = [
         "integrity", "id", "request_id", "owner", "agent_id", "agent_name", "platform", "scope", "connection_id",
-        "connection_label", "reason", "requester_address", "created_at", "expires_at", "stored_call", "digest",
+        "connection_label", "reason", "requester_address", "created_at", "expires_at",
+        "again_of_id", "again_by", "idempotency_key", "stored_call", "digest",
         "step_up", "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", "deny_reason",
         "evidence_digest", "seal_hex",
-        "execution_started_at", "executed_at", "result_status", "stored_result", "execution_error", "story",
+        "execution_started_at", "executed_at", "result_status", "stored_result", "execution_error",
+        "outcome_unknown", "outcome_found", "outcome_checked_at", "outcome_checked_by", "outcome_checked_by_id",
+        "outcome_note", "story",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:

@@ -24,7 +24,9 @@ from platforms.usage import note_use
 
 logger = logging.getLogger(__name__)
 
-MAYBE_SENT = "outcome unknown: {error} The call may have reached the platform and will not be sent again; check there."
+MAYBE_SENT = (
+    "outcome unknown: {error} The call may have reached the platform. It is not sent again by itself; check there."
+)
 _RETRY_EVERY = 0.5  # seconds between tries to write an outcome down
 
 

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
+from uuid import UUID
 
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal, reveal_html
 from approvals.call_display import Call, read_answer, read_call
+from approvals.endings import Earlier, Ending, earlier_calls, ending_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.payload import Payload
 from approvals.step_up import is_demanded
@@ -23,9 +25,16 @@ class CardState(StrEnum):
     PROCESSING = "processing"  # approved, no outcome yet
     FINISHED = "finished"
     FAILED = "failed"
+    UNKNOWN = "unknown"  # approved, and nobody knows whether it reached the platform
     DENIED = "denied"
     EXPIRED = "expired"
     TAMPERED = "tampered"  # pending, but the row is not what the agent asked for: nobody can decide it
+
+
+STATE_NAMES = {state: state.capitalize() for state in CardState} | {
+    CardState.UNKNOWN: "Outcome unknown",
+    CardState.FINISHED: "Approved",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +56,20 @@ class Card:
     last_made: datetime | None
     time_left: str
     step_up: bool  # decided on with a passkey only
+    earlier: Earlier | None
+    ending: Ending | None
     note: str = ""
 
     @property
     def key(self) -> str:
         """Changes when the card has to be drawn again; the time left is not part of it."""
-        return f"{self.approval.digest[:16]}-{self.state}{'-passkey' if self.step_up else ''}"
+        warns = "-warns" if self.earlier is not None and self.earlier.warns else ""
+        passkey = "-passkey" if self.step_up else ""
+        return f"{self.approval.digest[:16]}-{self.state}{self.approval.outcome_found}{warns}{passkey}"
+
+    @property
+    def state_name(self) -> str:
+        return STATE_NAMES[self.state]
 
     @property
     def plain_name(self) -> str:
@@ -80,7 +97,7 @@ class Outcome:
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
     """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
-    last_made = _last_made(rows)
+    last_made, earlier = _last_made(rows), earlier_calls(rows)
     demanding = {pair for owner_id in {row.owner_id for row in rows} for pair in scopes_that_demand(owner_id=owner_id)}
     return [
         _make_card(
@@ -88,6 +105,7 @@ def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[C
             now=now,
             listed=True,
             last_made=last_made,
+            earlier=earlier,
             step_up=row.step_up == StepUp.PASSKEY or (row.platform, row.scope) in demanding,
         )
         for row in rows
@@ -101,6 +119,7 @@ def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Ca
         now=now,
         listed=False,
         last_made=_last_made([approval]),
+        earlier=earlier_calls([approval]),
         step_up=is_demanded(approval),
         note=note,
     )
@@ -113,9 +132,10 @@ def _make_card(
     listed: bool,
     last_made: Mapping[tuple[str, str], datetime],
     step_up: bool,
+    earlier: Mapping[UUID, Earlier],
     note: str = "",
 ) -> Card:
-    state = _state(approval, now)
+    state = state_of(approval, now)
     was_read = "form" not in approval.get_deferred_fields()
     call = read_call(approval, listed=listed) if was_read else None
     if state == CardState.PENDING and was_read and (call is None or not call.is_sound):
@@ -136,6 +156,8 @@ def _make_card(
         last_made=last_made.get((approval.agent_id, approval.digest)),
         time_left=_clock(int((approval.expires_at - now).total_seconds())),
         step_up=step_up,
+        earlier=earlier.get(approval.pk),
+        ending=None if listed else ending_of(approval),
         note=note,
     )
 
@@ -165,13 +187,16 @@ def sentence_of_decision(approval: ApprovalRequest) -> str:
     return f"Already {approval.decision}{by} at {approval.decided_at:%H:%M} UTC"
 
 
-def _state(approval: ApprovalRequest, now: datetime) -> CardState:
+def state_of(approval: ApprovalRequest, now: datetime) -> CardState:
+    """What the row comes to, for people."""
     if approval.decision == Decision.PENDING:
         return CardState.PENDING if now < approval.expires_at else CardState.EXPIRED
     if approval.decision != Decision.APPROVED:
         return CardState(approval.decision)
     if approval.executed_at is None:
         return CardState.PROCESSING
+    if approval.outcome_unknown:
+        return CardState.UNKNOWN
     return CardState.FAILED if failure_of(approval) else CardState.FINISHED
 
 

@@ -22,7 +22,8 @@ from platforms.coverage import Coverage
 logger = logging.getLogger(__name__)
 
 OUTCOME_UNKNOWN = (
-    "outcome unknown: the call was begun and its answer was lost. It will not be sent again; check on the platform."
+    "outcome unknown: the call was begun and its answer was lost. It is not sent again by itself; check on the"
+    " platform."
 )
 
 
