@@ -8,7 +8,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from approvals import sending, services
+from approvals import services
 from approvals.execution import execute
 from platforms import client as way_out
 from tests.world import CountingPlatform, bearer, make_side, submit
@@ -26,7 +26,7 @@ def test_a_platform_is_called_outside_of_any_transaction(
         open_ones.append(connection.in_atomic_block or connection.connection is not None)
         return send(**call)
 
-    monkeypatch.setattr(sending.client, "send", watched)
+    monkeypatch.setattr(way_out, "send", watched)
     read = {"platform": "acme-chat", "scope": "chat:read", "method": "GET", "endpoint": "/api/messages"}
     answer = client.post("/v1/actions", read, content_type="application/json", headers=bearer(side.agent))
     assert answer.status_code == 200
