@@ -5,7 +5,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents.enrolment import InviteGone, bind
 from agents.errors import ApiError
@@ -13,6 +12,7 @@ from agents.fields import Text
 from agents.http import stamped
 from agents.keys import MAX_PEM_LENGTH, KeyRefused
 from agents.models import InviteKind
+from agents.permissions import AnonymousView
 from agents.throttling import check_anonymous
 
 _GONE = {
@@ -53,12 +53,7 @@ class PingOutput(serializers.Serializer[None]):
     ok = serializers.BooleanField()
 
 
-class _AnonymousView(APIView):
-    authentication_classes = ()
-    permission_classes = ()
-
-
-class InviteBindView(_AnonymousView):
+class InviteBindView(AnonymousView):
     """`POST /v1/invites/bind`: one use, 30 minutes. The private key never leaves the agent's machine."""
 
     @extend_schema(request=BindInput, responses={200: BindOutput})
@@ -69,7 +64,7 @@ class InviteBindView(_AnonymousView):
         return _bound(request, InviteKind.BIND, data.validated_data["bind_secret"], data.validated_data)
 
 
-class InstallBindView(_AnonymousView):
+class InstallBindView(AnonymousView):
     """`POST /v1/agents/bind`: the same with an install token, after which the earlier key stays for a while."""
 
     @extend_schema(request=InstallInput, responses={200: BindOutput})
@@ -80,7 +75,7 @@ class InstallBindView(_AnonymousView):
         return _bound(request, InviteKind.INSTALL, data.validated_data["bootstrap_token"], data.validated_data)
 
 
-class BindSecretView(_AnonymousView):
+class BindSecretView(AnonymousView):
     """`POST /v1/bind-secret`: the MCP server knocks here when it has ids and no key. There is nothing to tell it."""
 
     @extend_schema(request=PingInput, responses={200: PingOutput})

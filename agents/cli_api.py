@@ -18,6 +18,7 @@ from agents.errors import ApiError
 from agents.fields import Text
 from agents.http import stamped
 from agents.models import Agent, Member
+from agents.permissions import AnonymousView
 from agents.throttling import check_anonymous
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -83,14 +84,11 @@ class CliAuthOutput(serializers.Serializer[None]):
     proxy_url = serializers.URLField(required=False)
 
 
-class CliAuthView(APIView):
+class CliAuthView(AnonymousView):
     """`POST /functions/v1/cli-auth`: `init` opens the way to /cli-auth in the browser, `exchange` takes what it gave.
 
     `init` keeps nothing: what counts is the person's word on the page and the code that it sends to the loopback port.
     """
-
-    authentication_classes = ()
-    permission_classes = ()
 
     @extend_schema(request=CliAuthInput, responses={200: CliAuthOutput})
     def post(self, request: Request) -> Response:
@@ -222,11 +220,9 @@ class CliRevokeView(_CliView):
         return Response({"revokedAgentIds": [agent.pk for agent in revoked]})
 
 
-class GoneView(APIView):
+class GoneView(AnonymousView):
     """Older ways in, which took a GitHub token or the owner id for a secret. They stay closed."""
 
-    authentication_classes = ()
-    permission_classes = ()
     sentence = (
         "This server has no such sign-in. Use a current agentvalet-register (POST /functions/v1/cli-auth), "
         "or an invite from the owner."

@@ -10,6 +10,13 @@ from agents.http import stamped
 from agents.models import AgentStatus
 
 
+class AnonymousView(APIView):
+    """A view that asks for no identity. Who may ask how often is the view's own to limit."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+
 class AgentMayAct(BasePermission):
     """Only an active agent gets past: suspension and revocation take effect on the very next call."""
 

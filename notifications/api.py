@@ -20,8 +20,8 @@ from agents.http import stamped
 from agents.lifecycle import NotPossible
 from agents.models import AgentStatus
 from agents.onetime import hash_of
-from agents.permissions import AgentMayAct
-from agents.streams import AnyAccept, event_stream
+from agents.permissions import AgentMayAct, AnonymousView
+from agents.streams import event_stream
 from agents.throttling import check_rate
 from notifications import uninstalls
 from notifications.models import Severity, UninstallStatus
@@ -129,12 +129,8 @@ class RevokeRequestView(APIView):
         return Response({"revocation_token": token})
 
 
-class RevokeStreamView(APIView):
+class RevokeStreamView(AnonymousView):
     """`GET /v1/revoke-request/stream/{token}`: an event if it is decided; it ends at once, and clients come again."""
-
-    authentication_classes = ()
-    permission_classes = ()
-    content_negotiation_class = AnyAccept
 
     @extend_schema(responses={(200, "text/event-stream"): OpenApiTypes.STR})
     def get(self, request: Request, token: str) -> HttpResponse:

@@ -8,37 +8,33 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from agents.errors import ApiError
 from agents.http import client_address, stamped
+from agents.permissions import AnonymousView
 from agents.streams import event_stream
 from agents.throttling import check_anonymous
 from platforms.asks import Registration, RegistrationStatus
 from platforms.permissions import permissions_of
+from platforms.registration_serializers import KeyOutput, RegisterInput, RegisterOutput, RegistrationOutput
 from platforms.registrations import (
     PENDING_LIFETIME,
+    SHOWN_AFTER_CLAIM,
     AgentNotActive,
     Gone,
     NotApproved,
     TooManyPending,
     UnknownToken,
     claim_key,
-    find,
+    outcome,
     register,
 )
-from platforms.serializers import KeyOutput, RegisterInput, RegisterOutput, RegistrationOutput
 
 _UNKNOWN = "There is no such registration."
 _GONE = "This registration is over: register again."
 
 
-class _AnonymousView(APIView):
-    authentication_classes = ()
-    permission_classes = ()
-
-
-class RegisterView(_AnonymousView):
+class RegisterView(AnonymousView):
     """`POST /v1/register`: ask an owner to let this program in. The answer is the same whether or not the id exists."""
 
     @extend_schema(request=RegisterInput, responses={201: RegisterOutput})
@@ -64,20 +60,24 @@ class RegisterView(_AnonymousView):
             "client_id": str(registration.pk),
             "expires_in": int(PENDING_LIFETIME.total_seconds()),
         }
-        wanted = [f"{entry['platform']}:{scope}" for entry in registration.requested for scope in entry["scopes"]]
+        # What was asked for, not what was kept: that would tell whether the owner exists.
+        wanted = [
+            f"{entry['platform']}:{scope}" for entry in data.validated_data["requested"] for scope in entry["scopes"]
+        ]
         if wanted:
             body["scope"] = " ".join(wanted)
         return Response(body, status=201, headers={"Cache-Control": "no-store"})
 
 
-class RegistrationStatusView(_AnonymousView):
-    """`GET /v1/register/status/{token}`: 410 once nobody has decided in time."""
+class RegistrationStatusView(AnonymousView):
+    """`GET /v1/register/status/{token}`: 410 once nobody has decided in time, or the agent was stopped."""
 
     @extend_schema(responses={200: RegistrationOutput})
     def get(self, request: Request, token: str) -> Response:
+        check_anonymous(request, "register-status")
         now = stamped(request).now
         try:
-            registration = find(token=token, now=now)
+            registration = outcome(token=token, now=now)
         except UnknownToken as error:
             raise ApiError(404, _UNKNOWN, code="not_found") from error
         except Gone as error:
@@ -85,7 +85,7 @@ class RegistrationStatusView(_AnonymousView):
         return Response(_body(request, registration, token), headers={"Cache-Control": "no-store"})
 
 
-class RegistrationStreamView(_AnonymousView):
+class RegistrationStreamView(AnonymousView):
     """`GET /v1/register/stream/{token}`: the outcome as a server-sent event, if there is one.
 
     It ends at once: anybody can get a token, so nobody may hold a thread with it. The client polls when it ends.
@@ -93,8 +93,9 @@ class RegistrationStreamView(_AnonymousView):
 
     @extend_schema(responses={(200, "text/event-stream"): OpenApiTypes.STR})
     def get(self, request: Request, token: str) -> HttpResponse:
+        check_anonymous(request, "register-stream")
         try:
-            registration = find(token=token, now=stamped(request).now)
+            registration = outcome(token=token, now=stamped(request).now)
         except UnknownToken as error:
             raise ApiError(404, _UNKNOWN, code="not_found") from error
         except Gone:
@@ -104,7 +105,7 @@ class RegistrationStreamView(_AnonymousView):
         return event_stream(_body(request, registration, token))
 
 
-class ClaimKeyView(_AnonymousView):
+class ClaimKeyView(AnonymousView):
     """`GET /v1/register/claim-key/{token}`: the private key, once. The one GET that changes something: clients send it.
 
     A HEAD must not use the key up.
@@ -114,6 +115,7 @@ class ClaimKeyView(_AnonymousView):
 
     @extend_schema(responses={200: KeyOutput})
     def get(self, request: Request, token: str) -> Response:
+        check_anonymous(request, "register-claim")
         stamp = stamped(request)
         try:
             private_key = claim_key(token=token, request_id=stamp.request_id, now=stamp.now)
@@ -143,5 +145,8 @@ def _body(request: Request, registration: Registration, token: str) -> dict[str,
     }
     if registration.claimed_at is None:
         config["claim_key_url"] = f"{settings.PUBLIC_URL}/v1/register/claim-key/{token}"
-    granted = permissions_of(agent_id=agent.pk, now=stamped(request).now).platforms
-    return {"status": "approved", **ids, "mcp_config": config, "granted_platforms": granted}
+    body: dict[str, Any] = {"status": "approved", **ids, "mcp_config": config}
+    now = stamped(request).now
+    if registration.claimed_at is None or now < registration.claimed_at + SHOWN_AFTER_CLAIM:
+        body["granted_platforms"] = permissions_of(agent_id=agent.pk, now=now).platforms
+    return body

@@ -9,8 +9,9 @@ from django.db import connection, transaction
 
 from agents.enrolment import add_key
 from agents.keys import make_key_pair
-from agents.models import AgentKey, AgentStatus, Owner
+from agents.models import Agent, AgentKey, AgentStatus, Owner
 from agents.onetime import hash_of, new_secret
+from agents.throttling import network_of
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from notifications.inbox import notify, withdraw
@@ -18,6 +19,8 @@ from platforms.asks import Registration, RegistrationStatus
 
 PENDING_LIFETIME = timedelta(minutes=10)
 MAX_PENDING = 5  # for each owner id: anybody can ask, and a person reads them
+MAX_PENDING_OF_ADDRESS = 3  # of these: nobody takes all places alone
+SHOWN_AFTER_CLAIM = timedelta(minutes=5)  # what was granted; after that the agent asks with its own key
 _KEPT = timedelta(days=1)  # the dead ones, so that their tokens say "gone"
 _SWEPT = 100  # rows at a time
 
@@ -25,7 +28,10 @@ ANYBODY = Actor("system", "registration", "self-registration")
 
 
 class TooManyPending(Exception):
-    """Enough programs wait for this owner id. `retry_after` (seconds): until the first of them runs out."""
+    """Enough programs wait for this owner id, or for it from this network.
+
+    `retry_after` (seconds): until the first of them runs out.
+    """
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(retry_after)
@@ -66,10 +72,11 @@ class Applicant:
 def register(*, applicant: Applicant, request_id: UUID, now: datetime) -> tuple[Registration, str]:
     """Put the program before the owner it names; returns the row and the token, which is not kept.
 
-    An owner id that nobody has is answered in the same way, and waits until it runs out.
+    An owner id that nobody has is answered in the same way, and waits until it runs out; of what the program says about
+    itself nothing is kept then, because nobody would ever read it.
 
     Raises:
-        TooManyPending: MAX_PENDING others wait for the same owner id.
+        TooManyPending: MAX_PENDING others wait for the same owner id, or MAX_PENDING_OF_ADDRESS from the same network.
     """
     token = new_secret("reg")
     with transaction.atomic(durable=True):
@@ -77,17 +84,20 @@ def register(*, applicant: Applicant, request_id: UUID, now: datetime) -> tuple[
             cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"register:{applicant.owner_id}"])
         _forget_dead(now)
         waiting = Registration.objects.waiting(now).filter(claimed_owner_id=applicant.owner_id).order_by("expires_at")
-        ends = list(waiting.values_list("expires_at", flat=True)[:MAX_PENDING])
-        if len(ends) >= MAX_PENDING:
-            raise TooManyPending(ceil((ends[0] - now).total_seconds()))
+        ends = list(waiting.values_list("expires_at", "address")[:MAX_PENDING])
+        network = network_of(applicant.address)
+        from_here = [(end, address) for end, address in ends if network_of(address) == network]
+        for rows, limit in ((ends, MAX_PENDING), (from_here, MAX_PENDING_OF_ADDRESS)):
+            if len(rows) >= limit:
+                raise TooManyPending(ceil((rows[0][0] - now).total_seconds()))
         owner = Owner.objects.filter(pk=applicant.owner_id).first()
         registration = Registration.objects.create(
             claimed_owner_id=applicant.owner_id,
             owner=owner,
             token_hash=hash_of(token),
-            agent_name=applicant.name,
-            description=applicant.description,
-            requested=applicant.requested,
+            agent_name=applicant.name if owner else "",
+            description=applicant.description if owner else "",
+            requested=applicant.requested if owner else [],
             address=applicant.address,
             created_at=now,
             expires_at=now + PENDING_LIFETIME,
@@ -126,30 +136,31 @@ def find(*, token: str, now: datetime) -> Registration:
     return registration
 
 
+def outcome(*, token: str, now: datetime) -> Registration:
+    """As `find`, for whoever waits for the answer. An agent that was stopped has none any more: Gone."""
+    registration = find(token=token, now=now)
+    if registration.agent is not None and registration.agent.status != AgentStatus.ACTIVE:
+        raise Gone
+    return registration
+
+
 def claim_key(*, token: str, request_id: UUID, now: datetime) -> str:
     """Make the agent's key pair and return the private half (PKCS#8 PEM), this once; only the public half is kept.
 
-    Locks: the registration.
+    Locks: the agent, then the registration. A pair costs a tenth of a second of a processor, so none is made for a
+    request that will be refused.
 
     Raises:
         UnknownToken, NotApproved, AgentNotActive.
         Gone: rejected, too late, claimed before, or the agent has got a key in another way.
     """
-    find(token=token, now=now)  # no key pair is made for a guess
+    found = find(token=token, now=now)
+    agent_id = _claimable(found, found.agent).pk
     private_pem, public_pem = make_key_pair()
     with transaction.atomic(durable=True):
-        registration = (
-            Registration.objects.select_for_update(of=("self",), no_key=True)
-            .select_related("agent")
-            .get(token_hash=hash_of(token))
-        )
-        agent = registration.agent
-        if registration.status == RegistrationStatus.PENDING:
-            raise NotApproved
-        if agent is None or registration.claimed_at or AgentKey.objects.filter(agent=agent).exists():
-            raise Gone
-        if agent.status != AgentStatus.ACTIVE:
-            raise AgentNotActive(agent.status)
+        agent = Agent.objects.select_for_update(of=("self",), no_key=True).get(pk=agent_id)  # as whoever binds a key
+        registration = Registration.objects.select_for_update(of=("self",), no_key=True).get(pk=found.pk)
+        _claimable(registration, agent)
         registration.claimed_at = now
         registration.save(update_fields=["claimed_at"])
         key, _ = add_key(agent=agent, pem=public_pem)
@@ -167,14 +178,34 @@ def claim_key(*, token: str, request_id: UUID, now: datetime) -> str:
     return private_pem
 
 
-def _forget_dead(now: datetime) -> None:
-    """Rows of programs that nobody let in must not pile up: each new one sweeps some."""
+def _claimable(registration: Registration, agent: Agent | None) -> Agent:
+    """The agent, if its key is there to be claimed. Raises NotApproved, Gone and AgentNotActive."""
+    if registration.status == RegistrationStatus.PENDING:
+        raise NotApproved
+    if agent is None or registration.claimed_at or AgentKey.objects.filter(agent=agent).exists():
+        raise Gone
+    if agent.status != AgentStatus.ACTIVE:
+        raise AgentNotActive(agent.status)
+    return agent
+
+
+def prune(*, now: datetime) -> None:
+    """Forget every program that nobody let in, a day after it could have been."""
+    while True:
+        with transaction.atomic(durable=True):
+            if _forget_dead(now) < _SWEPT:
+                return
+
+
+def _forget_dead(now: datetime) -> int:
+    """Rows of programs that nobody let in must not pile up: each new one sweeps some. Returns how many."""
     dead = Registration.objects.filter(agent=None, expires_at__lt=now - _KEPT).order_by("expires_at")
     rows = list(dead.select_for_update(of=("self",), skip_locked=True)[:_SWEPT])
     for row in rows:
         if row.owner_id is not None:
             withdraw(owner_id=row.owner_id, tag=tag_of(row), now=now)
     Registration.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    return len(rows)
 
 
 def tag_of(registration: Registration) -> str:

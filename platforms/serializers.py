@@ -1,4 +1,4 @@
-"""The wire shapes of permissions, access requests, child agents and registrations, under the names clients know."""
+"""The wire shapes of permissions, access requests and child agents, under the names clients know."""
 
 # ruff: noqa: N815
 
@@ -9,10 +9,8 @@ from uuid import UUID
 from rest_framework import serializers
 
 from agents.fields import Text
-from agents.lifecycle import NameRefused, readable_name
 from platforms.children import Wish
 from platforms.models import SCOPE_NAME, SLUG
-from platforms.registrations import Applicant
 
 MAX_SCOPES = 100  # in one entry
 MAX_ENTRIES = 25
@@ -178,72 +176,3 @@ class ChildOutput(serializers.Serializer[None]):
     bearer_token = serializers.CharField()
     expires_at = serializers.DateTimeField()
     granted = ChildGrantOutput(many=True)
-
-
-# --- /v1/register
-class RequestedInput(Object):
-    """One entry of `requested_scopes`: an object, or "platform:scope"."""
-
-    platformId = Text(max_length=63, validators=[SLUG])
-    scopes = serializers.ListField(child=Text(max_length=128, validators=[SCOPE_NAME]), max_length=MAX_SCOPES)
-
-    def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str):
-            platform, _, scope = data.partition(":")
-            data = {"platformId": platform, "scopes": [scope] if scope else []}
-        return super().to_internal_value(data)
-
-
-class RegisterInput(Object):
-    """`POST /v1/register`; the name is `agent_name` or `name`."""
-
-    owner_id = Id()
-    agent_name = Text(required=False, max_length=200)
-    name = Text(required=False, max_length=200)
-    agent_description = Line(cut_at=1000)
-    requested_scopes = serializers.ListField(
-        child=RequestedInput(), required=False, allow_null=True, max_length=MAX_ENTRIES
-    )
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        try:
-            attrs["agent_name"] = readable_name(attrs.get("agent_name") or attrs.get("name") or "")
-        except NameRefused as error:
-            raise serializers.ValidationError({"agent_name": [str(error)]}) from error
-        return attrs
-
-    def applicant(self, address: str | None) -> Applicant:
-        values = self.validated_data
-        requested: dict[str, list[str]] = {}
-        for entry in values.get("requested_scopes") or []:
-            scopes = requested.setdefault(entry["platformId"], [])
-            scopes.extend(scope for scope in dict.fromkeys(entry["scopes"]) if scope not in scopes)
-        owner_id: UUID = values["owner_id"]
-        return Applicant(
-            owner_id=owner_id,
-            name=values["agent_name"],
-            description=values.get("agent_description") or "",
-            requested=[{"platform": platform, "scopes": scopes} for platform, scopes in requested.items()],
-            address=address,
-        )
-
-
-class RegisterOutput(serializers.Serializer[None]):
-    registration_token = serializers.CharField()
-    token = serializers.CharField(help_text="The same")
-    poll_url = serializers.URLField()
-    client_id = serializers.CharField()
-    scope = serializers.CharField(required=False, help_text="platform:scope, separated by spaces")
-    expires_in = serializers.IntegerField(help_text="Seconds")
-
-
-class RegistrationOutput(serializers.Serializer[None]):
-    status = serializers.ChoiceField(["pending_approval", "approved", "rejected"])
-    agent_id = serializers.CharField(required=False)
-    owner_id = serializers.UUIDField(required=False)
-    mcp_config = serializers.DictField(required=False)
-    granted_platforms = PlatformOutput(many=True, required=False)
-
-
-class KeyOutput(serializers.Serializer[None]):
-    private_key = serializers.CharField(help_text="PKCS#8 PEM; this is the only time it is shown")

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
+from itertools import count
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +14,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from agents.authentication import Caller
+from agents.enrolment import bind_key
+from agents.keys import make_key_pair
 from agents.models import Agent, AgentKey
 from audit.events import Actor
 from audit.models import AuditEvent
@@ -20,7 +25,8 @@ from platforms.children import Child, TooManyChildren, Wish, mint_child
 from platforms.grants import Change, Choice, give_chosen
 from platforms.models import Grant, Scope
 from tests.approvals.test_races import acme, together
-from tests.world import Side
+from tests.provisioning.test_lock_order import wait_until_somebody_waits
+from tests.world import Side, public_key
 
 __all__ = ["acme"]  # the fixture with committed rows
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,8 +48,13 @@ def at_once(call: Callable[[], Any]) -> list[Any]:
     return list(together(*[call] * AT_ONCE))
 
 
+_addresses = (f"192.0.2.{number}" for number in count())
+
+
 def apply(owner_id: Any) -> Any:
-    applicant = registrations.Applicant(owner_id=owner_id, name="helper", description="", requested=[], address=None)
+    applicant = registrations.Applicant(
+        owner_id=owner_id, name="helper", description="", requested=[], address=next(_addresses)
+    )
     return registrations.register(applicant=applicant, **stamp())
 
 
@@ -97,6 +108,33 @@ def test_a_program_is_let_in_once_and_its_key_is_shown_once(acme: Side) -> None:
     assert sum(isinstance(one, str) for one in claimed) == 1
     assert sum(isinstance(one, registrations.Gone) for one in claimed) == AT_ONCE - 1
     assert AgentKey.objects.exclude(agent=acme.agent).count() == 1
+
+
+def test_a_claim_waits_for_whoever_binds_a_key_and_then_finds_it(acme: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    row, token = apply(acme.owner.pk)
+    agent = admissions.approve(member=acme.admin, registration=row.pk, grants=[], **stamp()).agent
+    assert agent is not None
+    held, looked = Event(), Event()
+
+    def after_both() -> tuple[str, str]:
+        looked.set()  # the claim has seen an agent without a key
+        held.wait(10)
+        return make_key_pair()
+
+    def binding() -> str:
+        with transaction.atomic():
+            locked = Agent.objects.select_for_update(no_key=True).get(pk=agent.pk)
+            held.set()
+            looked.wait(10)
+            wait_until_somebody_waits()
+            actor = Actor("agent", agent.pk, agent.name)
+            bind_key(agent=locked, pem=public_key("invited"), overlap=timedelta(0), actor=actor, **stamp())
+        return "bound"
+
+    monkeypatch.setattr("platforms.registrations.make_key_pair", after_both)
+    bound, claimed = together(binding, partial(registrations.claim_key, token=token, **stamp()))
+    assert (bound, type(claimed)) == ("bound", registrations.Gone)
+    assert AgentKey.objects.filter(agent=agent, retired_at=None).count() == 1
 
 
 def test_a_scope_is_granted_once(acme: Side) -> None:

@@ -12,10 +12,11 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from agents.keys import read_public_key
+from agents.keys import make_key_pair, read_public_key
 from agents.lifecycle import NotAllowed
 from agents.models import Agent, AgentKey, AgentStatus
 from agents.onetime import hash_of
+from agentvalet.tasks import tidy
 from audit.models import AuditEvent
 from notifications.models import Notification
 from platforms import admissions, registrations
@@ -39,8 +40,9 @@ def body_for(owner: object, **change: Any) -> dict[str, Any]:
     return {"owner_id": str(owner), "agent_name": "helper", "requested_scopes": requested} | change
 
 
-def register(client: Client, body: Any) -> Any:
-    return client.post("/v1/register", json.dumps(body), content_type="application/json")
+def register(client: Client, body: Any, address: str = "192.0.2.1") -> Any:
+    where: dict[str, Any] = {"REMOTE_ADDR": address}
+    return client.post("/v1/register", json.dumps(body), content_type="application/json", **where)
 
 
 def get(client: Client, what: str, token: str, **headers: str) -> Any:
@@ -137,13 +139,79 @@ def test_five_wait_for_an_owner_and_the_sixth_is_told_when(
     client: Client, acme: Side, stranger: Side, known: bool
 ) -> None:
     owner = acme.owner.pk if known else uuid4()
-    tokens = [register(client, body_for(owner)).json()["token"] for _ in range(registrations.MAX_PENDING)]
-    refused = register(client, body_for(owner))
+    addresses = [f"192.0.2.{number}" for number in range(registrations.MAX_PENDING)]
+    tokens = [register(client, body_for(owner), address).json()["token"] for address in addresses]
+    refused = register(client, body_for(owner), "198.51.100.1")
     assert (refused.status_code, refused.json()["code"]) == (429, "too_many_pending")
     assert 590 < int(refused["Retry-After"]) <= 600
     assert register(client, body_for(stranger.owner.pk)).status_code == 201
     run_out(tokens[0])
-    assert register(client, body_for(owner)).status_code == 201
+    assert register(client, body_for(owner), "198.51.100.1").status_code == 201
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_one_network_never_takes_all_places_of_an_owner(client: Client, acme: Side, known: bool) -> None:
+    owner = acme.owner.pk if known else uuid4()
+    addresses = [f"2001:db8::{number}" for number in range(registrations.MAX_PENDING)]
+    answers = [register(client, body_for(owner), address) for address in addresses]
+    assert [answer.status_code for answer in answers] == [201, 201, 201, 429, 429]
+    assert 590 < int(answers[-1]["Retry-After"]) <= 600
+    assert register(client, body_for(owner), "2001:db8:0:1::1").status_code == 201
+    assert register(client, body_for(uuid4()), addresses[0]).status_code == 201
+
+
+def test_nothing_is_kept_of_what_nobody_will_read(client: Client, db: None) -> None:
+    body = body_for(uuid4(), agent_description="reads the chat")
+    assert register(client, body).json()["scope"] == "acme-chat:chat:read acme-chat:chat:write"
+    row = Registration.objects.get()
+    assert (row.owner, row.requested, row.agent_name, row.description) == (None, [], "", "")
+
+
+@pytest.mark.parametrize("what", ["status", "stream", "claim-key"])
+def test_asking_what_became_of_it_is_limited_too(client: Client, acme: Side, settings: Settings, what: str) -> None:
+    settings.ANONYMOUS_PER_MINUTE = 2
+    answers = [get(client, what, f"reg_{number}") for number in range(3)]
+    assert [answer.status_code for answer in answers] == [404, 404, 429]
+
+
+def test_no_key_pair_is_made_for_a_request_that_is_refused(
+    client: Client, acme: Side, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted() -> tuple[str, str]:
+        made.append(make_key_pair())
+        return made[-1]
+
+    monkeypatch.setattr("platforms.registrations.make_key_pair", counted)
+    assert [get(client, "claim-key", token).status_code for _ in range(3)] == [409, 409, 409]
+    agent = let_in(acme)
+    Agent.objects.filter(pk=agent.pk).update(status=AgentStatus.SUSPENDED)
+    assert get(client, "claim-key", token).status_code == 403
+    assert not made
+    Agent.objects.filter(pk=agent.pk).update(status=AgentStatus.ACTIVE)
+    assert [get(client, "claim-key", token).status_code for _ in range(3)] == [200, 410, 410]
+    assert len(made) == 1
+
+
+@pytest.mark.parametrize("status", [AgentStatus.SUSPENDED, AgentStatus.REVOKED])
+def test_the_token_tells_nothing_of_an_agent_that_was_stopped(
+    client: Client, acme: Side, token: str, status: AgentStatus
+) -> None:
+    agent = let_in(acme, READ)
+    get(client, "claim-key", token)
+    Agent.objects.filter(pk=agent.pk).update(status=status)
+    assert get(client, "status", token).status_code == 410
+    assert get(client, "stream", token).content == b'data: {"status": "expired"}\n\n'
+
+
+def test_soon_after_the_claim_the_token_no_longer_lists_permissions(client: Client, acme: Side, token: str) -> None:
+    let_in(acme, READ)
+    get(client, "claim-key", token)
+    assert get(client, "status", token).json()["granted_platforms"]
+    Registration.objects.update(claimed_at=timezone.now() - registrations.SHOWN_AFTER_CLAIM)
+    body = get(client, "status", token).json()
+    assert set(body) == {"status", "agent_id", "owner_id", "mcp_config"}
 
 
 def test_an_address_that_asks_too_often_is_held_back(client: Client, acme: Side, settings: Settings) -> None:
@@ -385,6 +453,29 @@ def test_limits_are_inclusive(client: Client, acme: Side) -> None:
     body = body_for(acme.owner.pk, agent_name="n" * 200, agent_description="d" * 2000, requested_scopes=[entry] * 25)
     assert register(client, body).status_code == 201
     assert len(Registration.objects.get().description) == 1000
+
+
+@pytest.mark.parametrize(
+    ("scopes", "length", "status"), [(100, 20, 201), (101, 20, 400), (60, 127, 201), (65, 127, 400)]
+)
+def test_all_entries_together_are_as_much_as_a_person_reads(
+    client: Client, acme: Side, scopes: int, length: int, status: int
+) -> None:
+    names = [f"s{number:03}".ljust(length, "x") for number in range(scopes)]
+    requested = [{"platformId": f"p{at}", "scopes": names[at::5]} for at in range(5)]
+    assert register(client, body_for(acme.owner.pk, requested_scopes=requested)).status_code == status
+    assert Registration.objects.exists() is (status == 201)
+
+
+def test_the_daily_task_removes_what_is_dead(client: Client, acme: Side, token: str) -> None:
+    for number in range(registrations.MAX_PENDING_OF_ADDRESS):
+        register(client, body_for(acme.owner.pk), f"198.51.100.{number}")
+    Registration.objects.update(expires_at=timezone.now() - timedelta(days=2))
+    Registration.objects.filter(token_hash=hash_of(token)).update(expires_at=timezone.now() - timedelta(hours=23))
+    tidy()
+    assert Registration.objects.filter(token_hash=hash_of(token)).exists()
+    assert Registration.objects.count() == 1
+    assert Notification.objects.filter(withdrawn_at=None).count() == 1
 
 
 def test_a_registration_is_looked_up_by_an_index(client: Client, acme: Side, token: str) -> None:
