@@ -6,13 +6,14 @@ from uuid import UUID
 from django.db import transaction
 
 from agents.authentication import Caller
-from agents.lifecycle import NotAllowed
-from agents.models import Agent, Member
+from agents.lifecycle import NotAllowed, NotPossible
+from agents.models import Agent, AgentStatus, Member
 from audit.events import Actor, Event, Result
 from audit.records import record
 from notifications.inbox import notify, withdraw
 from platforms.asks import AccessRequest, AccessStatus
 from platforms.grants import Change, Choice, give_chosen
+from platforms.models import Grant
 
 MAX_PENDING = 20  # for each agent: what waits is read by people
 
@@ -84,16 +85,27 @@ def approve(
 ) -> AccessRequest:
     """Grant the scope that was asked for, or another one of the platform that the owner finds right.
 
-    Locks: the request, then the grant.
+    Where the agent holds the scope already, its connection and its end stay as they are unless others are given: an
+    answer to a wish takes no boundary away that nobody spoke of.
+
+    Locks: the agent, the request, then the grant.
 
     Raises:
         NotAllowed: the member is no admin.
+        NotPossible: the agent is revoked, and gets nothing any more.
         AccessRequest.DoesNotExist: the member's owner has no such request.
         AlreadyAnswered: it is not pending any more.
         NoSuchScope: see `platforms.grants.give_chosen`; the request stays as it is.
     """
     with transaction.atomic(durable=True):
         found = _locked(member, request)
+        if found.agent.status == AgentStatus.REVOKED:
+            raise NotPossible("The agent is revoked: it gets no permissions any more.")
+        held = _held(found.agent_id, platform=found.platform, scope=scope or found.scope)
+        if held is not None:
+            connection_id = connection_id or held.connection_id
+            if expires_at is None and held.expires_at is not None and now < held.expires_at:
+                expires_at = held.expires_at
         choice = Choice(
             platform=found.platform,
             scope=scope or found.scope,
@@ -120,15 +132,24 @@ def deny(*, member: Member, request: UUID, request_id: UUID, now: datetime) -> A
     return found
 
 
+def _held(agent_id: str, *, platform: str, scope: str) -> Grant | None:
+    """The agent's grant of the scope that nobody has revoked, run out or not."""
+    return (
+        Grant.objects.for_agent(agent_id)
+        .filter(revoked_at=None, scope__platform__slug=platform, scope__name=scope)
+        .first()
+    )
+
+
 def _locked(member: Member, request: UUID) -> AccessRequest:
+    """The pending request with its agent, both locked, in the order that `ask` has: the agent first."""
     if not member.may_administer:
         raise NotAllowed
-    found = (
-        AccessRequest.objects.for_owner(member.owner)
-        .select_for_update(of=("self",), no_key=True)
-        .select_related("agent")
-        .get(pk=request)
-    )
+    requests = AccessRequest.objects.for_owner(member.owner)
+    agent_id = requests.get(pk=request).agent_id
+    agent = Agent.objects.select_for_update(of=("self",), no_key=True).get(pk=agent_id)
+    found = requests.select_for_update(of=("self",), no_key=True).get(pk=request)
+    found.agent = agent
     if found.status != AccessStatus.PENDING:
         raise AlreadyAnswered(found)
     return found

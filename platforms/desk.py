@@ -49,11 +49,15 @@ class RegistrationCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessCard:
-    """`scopes`: what the owner may grant instead; empty where the wish names a scope of the owner's, or no platform."""
+    """`scopes`: what the owner may grant instead; empty where the wish names a scope of the owner's, or no platform.
+
+    `held`: what the agent has of that already. Approving keeps its connection and its end.
+    """
 
     request: AccessRequest
     can_grant: bool
     scopes: list[str]
+    held: list[Grant]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +157,29 @@ def _uninstalls(owner: Owner, now: datetime) -> QuerySet[UninstallRequest]:
 def _access_cards(owner: Owner) -> list[AccessCard]:
     rows = list(_access(owner).select_related("agent").order_by("created_at", "pk")[:MOST])
     scopes = _scopes(owner, {row.platform for row in rows})
+    held = _held(rows)
     cards = []
     for row in rows:
         known = scopes.get(row.platform, [])
-        cards.append(
-            AccessCard(request=row, can_grant=bool(known), scopes=[] if row.scope in known else known[:MOST_OFFERED])
-        )
+        offered = [] if row.scope in known else known[:MOST_OFFERED]
+        mine = held.get((row.agent_id, row.platform), [])
+        shown = [grant for grant in mine if grant.scope.name in (offered or [row.scope])]
+        cards.append(AccessCard(request=row, can_grant=bool(known), scopes=offered, held=shown))
     return cards
+
+
+def _held(rows: list[AccessRequest]) -> dict[tuple[str, str], list[Grant]]:
+    """What the agents have of the platforms that they ask for, run out or not, by agent and platform."""
+    agents, slugs = {row.agent_id for row in rows}, {row.platform for row in rows}
+    grants = Grant.objects.filter(agent__in=agents, scope__platform__slug__in=slugs, revoked_at=None)
+    found: dict[tuple[str, str], list[Grant]] = {}
+    for grant in (
+        grants.select_related("scope__platform", "connection")
+        .defer("connection__credential_wrapped_key", "connection__credential_ciphertext")
+        .order_by("scope__name")
+    ):
+        found.setdefault((grant.agent_id, grant.scope.platform.slug), []).append(grant)
+    return found
 
 
 def _scopes(owner: Owner, platforms: set[str] | None) -> dict[str, list[str]]:

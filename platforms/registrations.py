@@ -18,8 +18,8 @@ from notifications.inbox import notify, withdraw
 from platforms.asks import Registration, RegistrationStatus
 
 PENDING_LIFETIME = timedelta(minutes=10)
-MAX_PENDING = 5  # for each owner id: anybody can ask, and a person reads them
-MAX_PENDING_OF_ADDRESS = 3  # of these: nobody takes all places alone
+MAX_PENDING = 10  # for each owner id: anybody can ask, and a person reads them
+MAX_PENDING_OF_ADDRESS = 4  # of these: nobody takes all places alone
 SHOWN_AFTER_CLAIM = timedelta(minutes=5)  # what was granted; after that the agent asks with its own key
 _KEPT = timedelta(days=1)  # the dead ones, so that their tokens say "gone"
 _SWEPT = 100  # rows at a time

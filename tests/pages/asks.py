@@ -1,6 +1,7 @@
 """What agents put before an owner, through the functions that the agent API calls; and pressing the answers."""
 
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from platforms.grants import Change, give
 from platforms.models import Grant, Scope
 from tests.pages.scene import Scene
 
+_HOSTS = count()  # one network may not take all places
 ASKED = [{"platform": "acme-chat", "scopes": ["chat:write"]}]
 
 
@@ -33,7 +35,13 @@ def moment(now: datetime | None = None) -> dict[str, Any]:
 
 
 def register(
-    scene: Scene, name: str = "newcomer", *, requested: Any = ASKED, description: str = "", now: datetime | None = None
+    scene: Scene,
+    name: str = "newcomer",
+    *,
+    requested: Any = ASKED,
+    description: str = "",
+    address: str = "",
+    now: datetime | None = None,
 ) -> Registration:
     """A program asks to be let in."""
     applicant = registrations.Applicant(
@@ -41,7 +49,7 @@ def register(
         name=name,
         description=description,
         requested=[dict(entry) for entry in requested],
-        address="192.0.2.44",
+        address=address or f"192.0.2.{next(_HOSTS) % 250 + 1}",
     )
     return registrations.register(applicant=applicant, **moment(now))[0]
 

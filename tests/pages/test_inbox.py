@@ -20,6 +20,7 @@ from tests.pages import asks
 from tests.pages.asks import told
 from tests.pages.scene import Scene, make_scene, signed_in
 from tests.pages.spoofs import SPOOFS, Spoof
+from tests.world import make_connection
 
 CLEAR = "✓ All clear — nothing needs attention."
 WRITE = "acme-chat:chat:write"
@@ -157,7 +158,7 @@ def test_a_registration_shows_what_the_program_says_and_asks_for(scene: Scene, a
         {"platform": "acme-chat", "scopes": ["chat:write", "chat:nothing"]},
         {"platform": "stripe", "scopes": ["refunds:write"]},
     ]
-    asks.register(scene, "Release bot", requested=asked, description="Announces releases")
+    asks.register(scene, "Release bot", requested=asked, description="Announces releases", address="192.0.2.44")
     html = page(admin)
     for shown in ("Release bot", "Announces releases", "192.0.2.44", "acme-chat:chat:nothing", "stripe:refunds:write"):
         assert shown in html, shown
@@ -307,6 +308,30 @@ def test_a_scope_that_is_none_grants_nothing(scene: Scene, admin: Client, scope:
     before = state()
     told(admin, press(admin, "access/{}/approve", wish, {"scope": scope}))
     assert state() == before
+
+
+def test_a_card_says_what_the_agent_holds_already_and_approving_keeps_it(scene: Scene, admin: Client) -> None:
+    sandbox = make_connection(scene.platform, "tok-sandbox", label="Sand\u202ebox", default=False)
+    end = timezone.now() + timedelta(hours=1)
+    Grant.objects.filter(agent=scene.agent).update(connection=sandbox, expires_at=end)
+    wish = asks.ask_access(scene, "chat:write")
+    html = " ".join(page(admin).split())
+    assert re.search(r"Holds now: <code>chat:write</code> on the connection <b>.*?Sand.*?box.*?</b> only, until", html)
+    assert "\u202e" not in html
+    assert f"{end:%Y-%m-%d %H:%M} UTC" in html
+    assert "Approving keeps the connection and the end; change them on the agent’s page." in html
+    press(admin, "access/{}/approve", wish, {})
+    held = Grant.objects.get(agent=scene.agent)
+    assert (held.connection, held.expires_at, held.require_approval) == (sandbox, end, False)
+
+
+def test_a_card_says_nothing_of_what_other_agents_hold(scene: Scene, admin: Client) -> None:
+    other = scene.add_agent("other-bot")
+    Grant.objects.filter(agent=scene.agent).update(revoked_at=timezone.now())
+    asks.ask_access(scene, "chat:write")
+    assert "Holds now" not in page(admin)
+    asks.ask_access(scene, "chat:write", agent=other)
+    assert page(admin).count("Holds now: <code>chat:write</code> on any connection, without an end") == 1
 
 
 def test_wishes_of_a_revoked_agent_are_not_asked_any_more(scene: Scene, admin: Client) -> None:

@@ -9,7 +9,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from agents.lifecycle import NotAllowed
+from agents.lifecycle import NotAllowed, NotPossible
+from agents.models import Agent, AgentStatus
 from audit.models import AuditEvent
 from notifications.models import Notification
 from platforms import access
@@ -151,6 +152,46 @@ def test_the_owner_picks_scope_connection_time_and_whether_to_ask(acme: Side, as
     grant = Grant.objects.get(agent=acme.agent, scope__name="chat:read")
     assert (grant.require_approval, grant.connection_id, grant.expires_at) == (False, second.pk, end)
     assert not Grant.objects.filter(scope__name="chat:admin").exists()
+
+
+def hold(side: Side, scope: str, **boundaries: Any) -> Grant:
+    Grant.objects.filter(pk=side.grants[scope].pk).update(**boundaries)
+    return side.grants[scope]
+
+
+def test_a_wish_for_what_is_held_takes_no_boundary_away(client: Client, acme: Side) -> None:
+    sandbox = make_connection(acme.platform, "t", label="Sandbox", default=False)
+    end = timezone.now() + timedelta(hours=1)
+    held = hold(acme, "chat:write", connection=sandbox, expires_at=end)
+    wish = UUID(ask(client, acme, WISH | {"scope": "chat:write"}).json()["request_token"])
+    access.approve(member=acme.admin, request=wish, require_approval=False, **now_and_id())
+    held.refresh_from_db()
+    assert (held.connection_id, held.expires_at, held.require_approval) == (sandbox.pk, end, False)
+    other = UUID(ask(client, acme, WISH | {"scope": ""}).json()["request_token"])
+    later, main = end + timedelta(hours=1), acme.connection.pk
+    access.approve(
+        member=acme.admin, request=other, scope="chat:write", connection_id=main, expires_at=later, **now_and_id()
+    )
+    held.refresh_from_db()
+    assert (held.connection_id, held.expires_at) == (main, later)
+
+
+def test_what_has_run_out_is_given_again_on_the_same_connection(client: Client, acme: Side) -> None:
+    sandbox = make_connection(acme.platform, "t", label="Sandbox", default=False)
+    held = hold(acme, "chat:write", connection=sandbox, expires_at=timezone.now() - timedelta(seconds=1))
+    wish = UUID(ask(client, acme, WISH | {"scope": "chat:write"}).json()["request_token"])
+    access.approve(member=acme.admin, request=wish, **now_and_id())
+    held.refresh_from_db()
+    assert (held.connection_id, held.expires_at) == (sandbox.pk, None)
+
+
+def test_a_revoked_agent_gets_nothing(acme: Side, asked: UUID) -> None:
+    Agent.objects.filter(pk=acme.agent.pk).update(status=AgentStatus.REVOKED)
+    with pytest.raises(NotPossible):
+        access.approve(member=acme.admin, request=asked, **now_and_id())
+    assert not Grant.objects.filter(scope__name="chat:admin").exists()
+    assert AccessRequest.objects.get().status == "pending"
+    access.deny(member=acme.admin, request=asked, **now_and_id())
 
 
 def test_denying_grants_nothing_and_the_agent_may_ask_again(client: Client, acme: Side, asked: UUID) -> None:
