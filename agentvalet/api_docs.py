@@ -20,7 +20,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Calling a platform",
         "The answer is the platform's, or a 202 with an approval to poll until a person has decided and it was made.",
-        ("/v1/actions", "/v1/approvals/", "/v1/agents/me/pending-actions", "/v1/observe/actions"),
+        ("/v1/actions", "/v1/approvals/", "/v1/agents/me/pending-actions", "/v1/audit/", "/v1/observe/actions"),
     ),
     (
         "What the agent may do",

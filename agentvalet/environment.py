@@ -10,6 +10,7 @@ KEYS = (
     "AGENTVALET_SEAL_KEY",
     "AGENTVALET_AUDIT_KEY",
     "AGENTVALET_TOKEN_KEY",
+    "AGENTVALET_RECEIPT_KEY",
 )
 # What production mode has no default for, and what to say about it.
 _NEEDED = {

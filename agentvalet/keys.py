@@ -19,6 +19,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "AGENTVALET_SEAL_KEY": _random_32,
     "AGENTVALET_AUDIT_KEY": _random_32,
     "AGENTVALET_TOKEN_KEY": _random_32,
+    "AGENTVALET_RECEIPT_KEY": _random_32,
 }
 
 

@@ -59,6 +59,7 @@ _SPECIAL: dict[str, dict[str, str]] = {
     | {"409": "The Idempotency-Key was used for another call, or the first call with it is still under way"},
     "/v1/observe/actions": _DIRECT,
     "/v1/approvals/{approval_id}": {"404": "There is no such approval of this agent"},
+    "/v1/audit/{audit_id}/receipt": {"404": "There is no such receipt", "409": "The row behind it was changed"},
     "/v1/access-request/status/{token}": {"404": "There is no such request of this agent"},
     "/v1/agents/children": {"409": "The agent has as many children as it may", "503": "Child tokens cannot be signed"},
     "/v1/invites/bind": {"410": "The code is unknown, used or too old"},

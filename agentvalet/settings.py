@@ -31,6 +31,7 @@ env = environ.Env(
     AGENTVALET_SEAL_KEY=(str, ""),
     AGENTVALET_AUDIT_KEY=(str, ""),
     AGENTVALET_TOKEN_KEY=(str, ""),
+    AGENTVALET_RECEIPT_KEY=(str, ""),
     DATABASE_URL=(str, ""),
     REDIS_URL=(str, ""),
     AGENTVALET_PRIVATE_TARGETS=(list, []),
@@ -137,6 +138,7 @@ VAULT_KEYS = secret("AGENTVALET_VAULT_KEYS")  # "id:base64,kms:ARN": the first o
 SEAL_KEY = secret("AGENTVALET_SEAL_KEY")  # base64, 32 bytes: HMAC over decisions
 AUDIT_KEY = secret("AGENTVALET_AUDIT_KEY")  # base64, 32 bytes: Ed25519 seed that signs audit checkpoints
 TOKEN_KEY = secret("AGENTVALET_TOKEN_KEY")  # base64, 32 bytes: Ed25519 seed that signs the tokens of child agents
+RECEIPT_KEY = secret("AGENTVALET_RECEIPT_KEY")  # base64, 32 bytes: P-256, signs receipts; earlier ones after commas
 
 # --- Apps
 INSTALLED_APPS = [

@@ -17,6 +17,7 @@ from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from approvals import receipt_keys
 from platforms import vault
 from platforms.addresses import parse_private_targets
 
@@ -111,6 +112,10 @@ def check_settings() -> None:
             raise StartRefused(
                 f"AGENTVALET_{name} is not 32 bytes in base64: `manage.py make_keys` prints a fresh one."
             )
+    try:
+        receipt_keys.check_keys()
+    except ImproperlyConfigured as error:
+        raise StartRefused(str(error)) from None
     try:
         vault.check_keys()
     except vault.VaultError as error:

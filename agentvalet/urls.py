@@ -12,6 +12,7 @@ from agentvalet import api_docs, errors, health, openapi
 from approvals import api, views
 from approvals import decision_views as decisions
 from approvals import history_views as history
+from approvals import receipt_views as receipts
 from notifications import api as notifications_api
 from platforms import agent_views, platform_views
 from platforms import api as platforms_api
@@ -24,6 +25,8 @@ urlpatterns = [
     path("v1/actions", api.ActionView.as_view()),
     path("v1/approvals/<uuid:approval_id>", api.ApprovalView.as_view()),
     path("v1/agents/me/pending-actions", api.PendingActionsView.as_view()),
+    path("v1/audit/<uuid:audit_id>/receipt", receipts.ReceiptView.as_view()),
+    path(".well-known/agentvalet-receipt-keys.json", receipts.keys, name="receipt-keys"),
     path("v1/observe/actions", api.ObserveView.as_view()),
     path("v1/agent/permissions", platforms_api.PermissionsView.as_view()),
     path("v1/authzen/access", platforms_api.EvaluationView.as_view()),
@@ -69,6 +72,7 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/payload.txt", views.payload_text, name="approval-payload"),
     path("approvals/<uuid:approval_id>/answer.txt", views.answer_text, name="approval-answer"),
+    path("approvals/<uuid:approval_id>/receipt.json", receipts.download, name="approval-receipt"),
     path("approvals/<uuid:approval_id>/approve", decisions.approve, name="approve"),
     path("approvals/<uuid:approval_id>/deny", decisions.deny, name="deny"),
     path(

@@ -85,13 +85,24 @@ def check_evidence(approval: ApprovalRequest) -> None:
     """Verify again what the deciding person's passkey signed, just before the call is made.
 
     Raises:
-        Tampered: it is missing, changed, or proves something else.
+        Tampered: see `check_stored`.
         RightLost: the passkey was deleted after the decision.
+    """
+    evidence = check_stored(approval)
+    if evidence is not None and not Passkey.objects.filter(credential_id=evidence.credential_id).exists():
+        raise RightLost("passkey_deleted", "The passkey that approved was deleted after the decision.")
+
+
+def check_stored(approval: ApprovalRequest) -> PasskeyEvidence | None:
+    """What the deciding person's passkey signed, verified again; None for a decision without.
+
+    Raises:
+        Tampered: it is missing, changed, or proves something else.
     """
     if approval.decided_via != VIA and not approval.evidence_digest:
         if approval.step_up == StepUp.PASSKEY:
             raise Tampered("the decision needs a passkey and was taken without")
-        return
+        return None
     evidence = evidence_of(approval.pk)
     if evidence is None:
         raise Tampered("what the passkey signed is missing")
@@ -100,8 +111,7 @@ def check_evidence(approval: ApprovalRequest) -> None:
     for name, problem in _checked(evidence, approval, approval.decision):
         if problem:
             raise Tampered(f"what the passkey signed does not hold ({name}: {problem})")
-    if not Passkey.objects.filter(credential_id=evidence.credential_id).exists():
-        raise RightLost("passkey_deleted", "The passkey that approved was deleted after the decision.")
+    return evidence
 
 
 def check_demand(approval: ApprovalRequest, coverage: Coverage) -> None:

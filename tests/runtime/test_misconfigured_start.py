@@ -41,6 +41,7 @@ REFUSED = {
     "unknown mode": ({"AGENTVALET_MODE": "prod"}, "AGENTVALET_MODE"),
     **{f"no {name}": (without(name), f"{name} is not set") for name in keys.fresh()},
     "no token key": (without("AGENTVALET_TOKEN_KEY"), "make_keys"),
+    "no receipt key": (without("AGENTVALET_RECEIPT_KEY"), "make_keys"),
     "no database": (without("DATABASE_URL"), "DATABASE_URL"),
     "no broker": (without("REDIS_URL"), "REDIS_URL"),
     "no word on proxies": (without("AGENTVALET_PROXY_HOPS"), "AGENTVALET_PROXY_HOPS is not set"),
