@@ -236,7 +236,11 @@ class _Run:
             self.audit(
                 Event.PLATFORM_CHANGED,
                 platform=platform.slug,
-                metadata={"base_url": entry["base_url"], "scopes": changed_scopes},
+                metadata={
+                    "base_url": entry["base_url"],
+                    "honours_idempotency_key": entry["honours_idempotency_key"],
+                    "scopes": changed_scopes,
+                },
             )
 
     def connection(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:

@@ -1,12 +1,14 @@
 """Everybody can use the pages: axe's rules in light and dark, no sideways scrolling, targets for fingers."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
+from approvals.services import send_again
 from tests.browser.conftest import OpenPage
 from tests.pages.scene import Scene
 
@@ -53,11 +55,19 @@ def test_the_other_pages(scene: Scene, open_page: OpenPage, width: int, scheme: 
     look = profile(width, scheme)
     approval = scene.approve(scene.submit({"n": 1}))
     scene.fail(approval, "the platform did not answer in time.")
+    lost = scene.submit({"n": 2})
+    scene.lose(lost)
+    again, _ = send_again(
+        member=scene.approver, approval_id=lost.pk, requester_address=None, request_id=uuid4(), now=timezone.now()
+    )
     long = scene.submit(text=f"[{'[],' * 50_000}[]]")  # too long for the list, and for laying out
     for page in (
         open_page(f"/approvals/{long.pk}", **look),
         open_page("/approvals", **look),
         open_page(f"/approvals/{approval.pk}", **look),
+        open_page(f"/approvals/{lost.pk}", **look),
+        open_page(f"/approvals/{again.pk}", **look),
+        open_page("/approvals/history?state=unknown", **look),
         open_page("/sign-in", member=None, **look),
         open_page("/nothing-here", expected="404", **look),
     ):

@@ -59,6 +59,13 @@ class Scene(Side):
         """An approved call that got no answer."""
         runs.fail(approval_id=approval.pk, error=sentence, reason="upstream_timeout", now=timezone.now())
 
+    def lose(self, approval: ApprovalRequest) -> ApprovalRequest:
+        """Approve it, and let its worker die after the claim: nobody knows what came of it."""
+        self.approve(approval)
+        runs.claim(approval_id=approval.pk, now=timezone.now())
+        runs.lose(approval_id=approval.pk, error=runs.OUTCOME_UNKNOWN, reason="worker_lost", now=timezone.now())
+        return ApprovalRequest.objects.get(pk=approval.pk)
+
 
 def make_scene(owner_name: str = "Acme") -> Scene:
     """Nothing is sent from here, so the platform is none."""

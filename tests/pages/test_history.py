@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from approvals import history, runs, services
+from approvals import history, services
 from approvals.models import ApprovalRequest
 from approvals.transitions import expire_due
 from audit.models import AuditEvent
@@ -32,13 +32,6 @@ def deny(scene: Scene, approval: ApprovalRequest, reason: str = "") -> ApprovalR
         via="dashboard",
         now=timezone.now(),
     )
-
-
-def lose(scene: Scene, approval: ApprovalRequest) -> ApprovalRequest:
-    scene.approve(approval)
-    runs.claim(approval_id=approval.pk, now=timezone.now())
-    runs.lose(approval_id=approval.pk, error=runs.OUTCOME_UNKNOWN, reason="worker_lost", now=timezone.now())
-    return ApprovalRequest.objects.get(pk=approval.pk)
 
 
 def answer(scene: Scene, approval: ApprovalRequest, status: int = 200) -> ApprovalRequest:
@@ -63,7 +56,7 @@ def ended(scene: Scene) -> dict[str, ApprovalRequest]:
         "expired": scene.submit({"n": 3}, now=now - timedelta(hours=1)),
         "failed": scene.approve(scene.submit({"n": 4})),
         "turned down": answer(scene, scene.submit({"n": 5}), status=404),
-        "unknown": lose(scene, scene.submit({"n": 6})),
+        "unknown": scene.lose(scene.submit({"n": 6})),
     }
     expire_due(now=now)
     scene.fail(rows["failed"], "the platform did not answer in time.")
@@ -196,7 +189,7 @@ def test_the_empty_queue_leads_to_the_history(scene: Scene, admin: Client) -> No
 
 
 def test_the_page_of_an_ended_call_has_its_decision_and_every_audit_row(scene: Scene, admin: Client) -> None:
-    approval = lose(scene, scene.submit({"n": 1}))
+    approval = scene.lose(scene.submit({"n": 1}))
     html = admin.get(f"/approvals/{approval.pk}").content.decode()
     for shown in ("by admin@acme.example", "(dashboard)", approval.digest, "outcome unknown:", "Outcome unknown"):
         assert shown in html
@@ -213,7 +206,7 @@ def post(client: Client, approval: ApprovalRequest, verb: str, **data: str) -> A
 
 
 def test_an_outcome_is_checked_once_and_the_second_is_told_who_was_first(scene: Scene, admin: Client) -> None:
-    approval = lose(scene, scene.submit({"n": 1}))
+    approval = scene.lose(scene.submit({"n": 1}))
     assert "It did not happen" in page(admin, approval)
     response = post(signed_in(scene.approver), approval, "outcome", found="not_happened", note=" no <b>trace</b>\0 ")
     assert (response.status_code, response["Location"]) == (303, f"/approvals/{approval.pk}")
@@ -227,7 +220,7 @@ def test_an_outcome_is_checked_once_and_the_second_is_told_who_was_first(scene: 
 
 @pytest.mark.parametrize("found", ["", "maybe", "\0", "Happened"])
 def test_a_finding_that_is_none_is_not_recorded(scene: Scene, admin: Client, found: str) -> None:
-    approval = lose(scene, scene.submit({"n": 1}))
+    approval = scene.lose(scene.submit({"n": 1}))
     assert post(admin, approval, "outcome", found=found).status_code == 303
     assert "Nothing was recorded" in page(admin, approval)
     approval.refresh_from_db()
@@ -235,7 +228,7 @@ def test_a_finding_that_is_none_is_not_recorded(scene: Scene, admin: Client, fou
 
 
 def test_sending_again_leads_to_a_new_card_that_warns_and_links_back(scene: Scene, admin: Client) -> None:
-    first = lose(scene, scene.submit({"n": 1}))
+    first = scene.lose(scene.submit({"n": 1}))
     response = post(admin, first, "again")
     second = ApprovalRequest.objects.get(again_of=first)
     assert (response.status_code, response["Location"]) == (303, f"/approvals/{second.pk}")
@@ -256,17 +249,17 @@ def test_the_card_says_what_is_known_of_the_earlier_call(scene: Scene, admin: Cl
     scene.fail(not_sent, "Nothing was sent.")
     post(admin, not_sent, "again")
     assert "Repeats an earlier call that was not sent." in admin.get("/approvals").content.decode()
-    checked = lose(scene, scene.submit({"n": 2}))
+    checked = scene.lose(scene.submit({"n": 2}))
     post(admin, checked, "outcome", found="not_happened")
     post(admin, checked, "again")
     assert "did not happen, as admin@acme.example found." in admin.get("/approvals").content.decode()
     Platform.objects.update(honours_idempotency_key=True)
-    post(admin, lose(scene, scene.submit({"n": 3})), "again")
+    post(admin, scene.lose(scene.submit({"n": 3})), "again")
     assert "under the same Idempotency-Key" in admin.get("/approvals").content.decode()
 
 
 def test_what_cannot_be_sent_again_is_said_in_one_sentence(scene: Scene, admin: Client) -> None:
-    approval = lose(scene, scene.submit({"n": 1}))
+    approval = scene.lose(scene.submit({"n": 1}))
     post(admin, approval, "outcome", found="happened")
     assert post(admin, approval, "again")["Location"] == f"/approvals/{approval.pk}"
     html = page(admin, approval)
@@ -281,7 +274,7 @@ VERBS: list[tuple[str, dict[str, str]]] = [("outcome", {"found": "happened"}), (
 def test_only_members_who_decide_do_either_and_only_by_a_form_of_ours(
     scene: Scene, stranger: Client, verb: str, data: dict[str, str]
 ) -> None:
-    approval = lose(scene, scene.submit({"n": 1}))
+    approval = scene.lose(scene.submit({"n": 1}))
     auditor = signed_in(scene.auditor)
     assert post(auditor, approval, verb, **data).status_code == 403
     assert f"/approvals/{approval.pk}/{verb}" not in page(auditor, approval)
@@ -300,7 +293,7 @@ def _as_is(_: Scene) -> None:
 
 def _with_repeats(scene: Scene) -> None:
     for n in range(3):
-        post(signed_in(scene.admin), lose(scene, scene.submit({"r": n})), "again")
+        post(signed_in(scene.admin), scene.lose(scene.submit({"r": n})), "again")
 
 
 @pytest.mark.parametrize(("prepare", "extra"), [(_as_is, 0), (_with_repeats, 1)])

@@ -29,6 +29,20 @@ def test_a_graphql_platform(folder: Path) -> None:
     assert Platform.objects.get().call_style == ""
 
 
+def test_a_platform_is_said_to_honour_keys_for_as_long_as_the_file_says_so(folder: Path) -> None:
+    says_so = FILE.replace(
+        "    auth: {type: bearer}\n", "    auth: {type: bearer}\n    honours_idempotency_key: true\n"
+    )
+    for text, honours in ((FILE, False), (says_so, True), (FILE, False)):
+        provision(folder, text)
+        assert Platform.objects.get().honours_idempotency_key is honours
+        changed = AuditEvent.objects.filter(event="platform.changed").order_by("seq").last()
+        assert changed is not None
+        assert changed.metadata["honours_idempotency_key"] is honours
+    with pytest.raises(CommandError, match="true or false"):
+        provision(folder, says_so.replace("honours_idempotency_key: true", "honours_idempotency_key: 'yes'"))
+
+
 @pytest.mark.parametrize("rule", ["GET /", "POST /graphql", "POST /**", "* /"])
 def test_a_graphql_platform_takes_one_rule_only(folder: Path, rule: str) -> None:
     with pytest.raises(CommandError, match="the only rule is"):
