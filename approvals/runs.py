@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
+from django.db.models import Q
 
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
@@ -198,8 +199,13 @@ def lose(*, approval_id: UUID, error: str, reason: str, now: datetime) -> None:
 
 
 def give_up_lost(*, now: datetime, limit: int = 500) -> int:
-    """End what was begun and never came back: its worker died. Returns how many rows."""
-    begun = ApprovalRequest.objects.in_flight().filter(execution_started_at__lte=now - lease())
+    """End what was begun and never came back: its worker died. Returns how many rows.
+
+    A beginning that lies ahead by more than a lease was written down before the clock was put back: nobody can tell how
+    long ago that was, and nobody waits until the clock has caught up.
+    """
+    too_long = Q(execution_started_at__lte=now - lease()) | Q(execution_started_at__gt=now + lease())
+    begun = ApprovalRequest.objects.in_flight().filter(too_long)
     given_up = 0
     for pk in begun.values_list("pk", flat=True)[:limit]:
         with going_on(logger, f"giving up approval {pk}"):

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import shared_task
-from django.db.models import QuerySet, Window
+from django.db.models import Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 from kombu.exceptions import OperationalError
@@ -42,9 +42,13 @@ def sweep(**_: Any) -> None:
 
 
 def _forgotten(now: datetime) -> "QuerySet[ApprovalRequest, UUID]":
-    """Every platform's first call before any platform's second: those that wait for one hold up no other."""
+    """Every platform's first call before any platform's second: those that wait for one hold up no other.
+
+    A decision that lies ahead is one from before the clock was put back, and waits for no message any more.
+    """
+    long_ago = Q(decided_at__lte=now - _HEAD_START) | Q(decided_at__gt=now + _HEAD_START)
     place = Window(RowNumber(), partition_by=["owner_id", "platform"], order_by="decided_at")
-    rows = ApprovalRequest.objects.unclaimed().filter(decided_at__lte=now - _HEAD_START)
+    rows = ApprovalRequest.objects.unclaimed().filter(long_ago)
     return rows.annotate(place=place).order_by("place", "decided_at").values_list("pk", flat=True)
 
 

@@ -21,7 +21,7 @@ from agents.authentication import Caller
 from agents.enrolment import add_key
 from agents.models import Agent, AgentStatus, Member, Owner, Role, User
 from approvals.models import ApprovalRequest
-from approvals.services import Action, submit_action
+from approvals.services import Action, Forwarded, submit_action
 from platforms.models import Connection, Grant, Platform, Scope, credential_aad
 from platforms.vault import seal
 
@@ -151,6 +151,15 @@ def new_token() -> str:
 
 def submit(side: Side, *, agent: Agent | None = None, now: datetime | None = None, **change: Any) -> ApprovalRequest:
     """Have the side's agent (or another of its owner) ask for POST /api/messages; what waits for a person comes back."""
+    queued = act(side, agent=agent, now=now, **change)
+    assert isinstance(queued, ApprovalRequest)
+    return queued
+
+
+def act(
+    side: Side, *, agent: Agent | None = None, now: datetime | None = None, **change: Any
+) -> ApprovalRequest | Forwarded:
+    """The same, whether a person has to be asked or not."""
     agent = agent or side.agent
     action = Action(
         platform="acme-chat",
@@ -169,12 +178,10 @@ def submit(side: Side, *, agent: Agent | None = None, now: datetime | None = Non
         session_id="",
         parent_id=agent.parent_id or "",
     )
-    queued = submit_action(
+    return submit_action(
         caller=caller,
         action=replace(action, **change),
         requester_address="192.0.2.1",
         request_id=uuid4(),
         now=now or timezone.now(),
     )
-    assert isinstance(queued, ApprovalRequest)
-    return queued
