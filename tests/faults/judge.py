@@ -16,6 +16,7 @@ from typing import Any
 
 import django
 from django.conf import settings
+from django.utils import timezone
 
 django.setup()
 
@@ -110,7 +111,8 @@ def _invalid(row: ApprovalRequest | None) -> str | None:
 
 
 def _judge_row(evidence: Evidence, approval_id: str, row: ApprovalRequest) -> None:
-    if row.decision == Decision.PENDING or (row.decision == Decision.APPROVED and row.executed_at is None):
+    overdue = row.decision == Decision.PENDING and row.expires_at <= timezone.now()
+    if overdue or (row.decision == Decision.APPROVED and row.executed_at is None):
         evidence.violation("stuck", f"{approval_id} is {row.decision}")
     record = list(AuditEvent.objects.filter(approval_id=row.pk).order_by("seq"))
     events = [line.event for line in record if not line.metadata.get("late")]

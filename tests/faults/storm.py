@@ -38,11 +38,12 @@ class Account:
         return "\n".join(lines)
 
 
-def storm(site: Site, *, approvals: int, seed: int, calm: float, patience: float, threads: int = 6) -> Account:
+def storm(site: Site, *, approvals: int, seed: int, calm: int, patience: float, threads: int = 6) -> Account:
     """Kill things until APPROVALS calls have been asked for and decided on; then wait and count.
 
-    `calm` is the longest time in seconds between two kills, `patience` how long rows may take to end after the last.
-    What is killed, in which order and after what pause follows from the seed; what each process does meanwhile does not.
+    `calm` is the most calls that are asked for between two faults, `patience` how many seconds rows may take to end
+    after the last. What happens, in which order and after how many calls follows from the seed; how far each process
+    has come by then does not.
     """
     began = time.monotonic()
     rng = Random(seed)
@@ -50,11 +51,14 @@ def storm(site: Site, *, approvals: int, seed: int, calm: float, patience: float
     kills_before = len(site.kills.read_text().splitlines())
     load = _start_load(site, approvals=approvals, seed=seed, threads=threads)
     faults = _faults(site, rng)
+    due = rng.randint(1, calm)
     while load.poll() is None:
-        time.sleep(rng.uniform(0.2, 1) * calm)
-        rng.choice(faults)()
-        time.sleep(rng.uniform(0, 0.7))
+        if _asked(site) >= due:
+            rng.choice(faults)()
+            due += rng.randint(1, calm)
+            time.sleep(rng.uniform(0, 0.7))
         _mend(site)
+        time.sleep(0.1)
     assert load.returncode == 0, (site.data / "log" / "load.log").read_text()
     site.disarm()
     _mend(site)
@@ -75,6 +79,11 @@ def storm(site: Site, *, approvals: int, seed: int, calm: float, patience: float
         details=verdict["details"],
         kills=Counter(noted),
     )
+
+
+def _asked(site: Site) -> int:
+    """How many calls have been asked for by now."""
+    return (site.top / "answers.jsonl").read_text().count('"kind"')
 
 
 def _start_load(site: Site, *, approvals: int, seed: int, threads: int) -> "subprocess.Popen[bytes]":

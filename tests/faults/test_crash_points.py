@@ -12,6 +12,7 @@ import pytest
 from crash_points import Point
 from tests.faults.people import Agent, Person
 from tests.faults.site import MARGIN, TIMEOUT, WORKERS, Site
+from tests.faults.storm import storm
 from tests.runtime.installation import eventually
 
 pytestmark = pytest.mark.services
@@ -208,6 +209,13 @@ def test_what_cannot_be_put_on_record_is_not_sent_until_it_can(
     room()
     assert ended(site, approval_id)
     assert (sends(site, approval_id), events(site, approval_id)) == (1, SENT)
+
+
+def test_a_few_random_kills_lose_nothing_and_double_nothing(site: Site) -> None:
+    """The short form of `test_random_kills.py`; nobody waits here for what is left to expire."""
+    account = storm(site, approvals=30, seed=1, calm=10, patience=30, threads=4)
+    assert account.found["sends"] > 10
+    assert account.holds, account
 
 
 def test_nothing_is_stuck_and_the_chain_verifies(site: Site) -> None:

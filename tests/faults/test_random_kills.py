@@ -35,7 +35,7 @@ def test_no_call_is_lost_or_made_twice_whatever_dies(site: Site, capsys: pytest.
     seed = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
     with capsys.disabled():
         print(f"\nFAULTS_SEED={seed}", flush=True)  # noqa: T201 - also of a run that never ends
-        account = storm(site, approvals=APPROVALS, seed=seed, calm=3, patience=LIFETIME + TIMEOUT + MARGIN + 30)
+        account = storm(site, approvals=APPROVALS, seed=seed, calm=30, patience=LIFETIME + TIMEOUT + MARGIN + 30)
         print(account)  # noqa: T201 - the table is what one runs this for
     assert account.found["approvals"] == APPROVALS
     assert account.holds, account
