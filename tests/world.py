@@ -38,6 +38,7 @@ def private_key(name: str) -> str:
     )
 
 
+@cache
 def public_key(name: str) -> str:
     """The public half, SubjectPublicKeyInfo PEM."""
     key = serialization.load_pem_private_key(private_key(name).encode(), password=None)

@@ -213,8 +213,8 @@ def test_what_cannot_be_put_on_record_is_not_sent_until_it_can(
 
 def test_a_few_random_kills_lose_nothing_and_double_nothing(site: Site) -> None:
     """The short form of `test_random_kills.py`; nobody waits here for what is left to expire."""
-    account = storm(site, approvals=30, seed=1, calm=10, patience=30, threads=4)
-    assert account.found["sends"] > 10
+    account = storm(site, approvals=16, seed=1, calm=8, patience=30, threads=4)
+    assert account.found["sends"] > 4
     assert account.holds, account
 
 
