@@ -108,6 +108,11 @@ class Member(models.Model):
         """Whether this role adds, suspends and revokes agents."""
         return self.role == Role.ADMIN
 
+    @property
+    def may_audit(self) -> bool:
+        """Whether this role has the audit log checked; every role reads it."""
+        return self.role in {Role.ADMIN, Role.AUDITOR}
+
 
 def new_agent_id() -> str:
     return f"agt_{secrets.token_hex(12)}"

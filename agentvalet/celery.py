@@ -14,5 +14,6 @@ app.conf.beat_schedule = {
     "sweep-approvals": {"task": "approvals.sweep", "schedule": 2.0, "options": {"expires": 10}},
     "sweep-notifications": {"task": "notifications.sweep", "schedule": 15.0, "options": {"expires": 14}},
     "checkpoint-audit": {"task": "audit.checkpoint", "schedule": 60.0, "options": {"expires": 50}},
+    "check-audit": {"task": "audit.check", "schedule": 30.0, "options": {"expires": 25}},
     "tidy": {"task": "agentvalet.tidy", "schedule": crontab(hour=3, minute=17), "options": {"expires": 3600}},
 }

@@ -203,7 +203,7 @@ TEMPLATES = [
 # --- Size. What a thread costs is memory while it waits, and a database connection while it works.
 WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
 WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
-SWEEPER_THREADS = 2  # one sweep and one checkpoint
+SWEEPER_THREADS = 3  # one sweep, one checkpoint, one check of a whole audit chain
 if min(WEB_THREADS, WORKER_THREADS) < 2:
     raise ImproperlyConfigured("AGENTVALET_WEB_THREADS and AGENTVALET_WORKER_THREADS must be 2 or more.")
 
@@ -240,7 +240,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # Calls wait for platforms. What looks after them must never wait behind them: it has a queue and a worker of its own.
 CELERY_TASK_ROUTES = {
     name: {"queue": "sweep"}
-    for name in ("approvals.sweep", "notifications.sweep", "audit.checkpoint", "agentvalet.tidy")
+    for name in ("approvals.sweep", "notifications.sweep", "audit.checkpoint", "audit.check", "agentvalet.tidy")
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

@@ -5,7 +5,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from agents import api as agents_api
-from agents import cli_api, cli_page
+from agents import audit_views, cli_api, cli_page
 from agents import passkey_views as passkeys
 from agents import views as people
 from agentvalet import api_docs, errors, health, openapi
@@ -105,6 +105,10 @@ urlpatterns = [
     path("agents/<slug:agent_id>/permissions", permissions.add, name="add-permission"),
     path("agents/<slug:agent_id>/permissions/<int:grant_id>/approval", permissions.set_approval, name="set-approval"),
     path("agents/<slug:agent_id>/permissions/<int:grant_id>/revoke", permissions.revoke, name="revoke-permission"),
+    path("audit", audit_views.audit_log, name="audit"),
+    path("audit/check", audit_views.check_audit, name="check-audit"),
+    path("audit/export.<str:kind>", audit_views.audit_export, name="export-audit"),
+    path("audit/<uuid:audit_id>", audit_views.audit_event, name="audit-event"),
     # Operators
     path("health", health.health, name="health"),
     path("admin/", admin.site.urls),

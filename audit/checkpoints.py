@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import F, OuterRef, Q, Subquery
 
+from audit import checks
 from audit.models import ChainHead, Checkpoint
 from audit.signing import exported, is_signed, own_public_key, signed_checkpoint
 from audit.verify import Verdict, verify_owner
@@ -39,6 +40,7 @@ def _moved_owners() -> list[UUID]:
 
 def _checkpoint(*, owner_id: UUID, now: datetime) -> Verdict:
     verdict = verify_owner(owner_id=owner_id, since=latest_checkpoint(owner_id=owner_id))
+    checks.note(verdict=verdict, is_whole=False, now=now)
     if not verdict.verifies:
         logger.error("audit chain broken, no checkpoint signed: %s", verdict)
         return verdict

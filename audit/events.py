@@ -76,6 +76,25 @@ class Event(StrEnum):
     APPROVAL_OUTCOME_CHECKED = "approval.outcome_checked"  # a person has looked on the platform
     APPROVAL_TAMPERED = "approval.tampered"
 
+    AUDIT_CHECK_REQUESTED = "audit.check_requested"  # of the whole chain
+
+
+# Where it was decided whether a call may be made: by a grant, by a person, by the clock, by the seal. A partial index
+# of AuditEvent holds them, so a new one needs a migration.
+DECISIONS = frozenset(
+    {
+        Event.ACTION_ALLOWED,
+        Event.ACTION_OBSERVED,
+        Event.ACTION_FAILED,  # it was allowed, and no answer came
+        Event.ACTION_DENIED,
+        Event.APPROVAL_REQUESTED,
+        Event.APPROVAL_APPROVED,
+        Event.APPROVAL_DENIED,
+        Event.APPROVAL_EXPIRED,
+        Event.APPROVAL_TAMPERED,
+    }
+)
+
 
 class Result(StrEnum):
     """How it came out, for the Result column and its filter."""

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import models
 
+from audit.events import DECISIONS
 from audit.recordable import LONG_TEXT, SHORT_TEXT
 
 
@@ -72,8 +73,15 @@ class AuditEvent(models.Model):
         constraints = [models.UniqueConstraint(fields=["owner_id", "seq"], name="auditevent_owner_seq_unique")]
         indexes = [
             models.Index(fields=["owner_id", "-at", "-seq"], name="auditevent_owner_at"),
-            models.Index(fields=["owner_id", "agent_id", "seq"], name="auditevent_owner_agent"),
-            models.Index(fields=["owner_id", "event", "seq"], name="auditevent_owner_event"),
+            models.Index(fields=["owner_id", "agent_id", "-at", "-seq"], name="auditevent_agent_at"),
+            models.Index(fields=["owner_id", "event", "-at", "-seq"], name="auditevent_event_at"),
+            models.Index(fields=["owner_id", "result", "-at", "-seq"], name="auditevent_result_at"),
+            models.Index(fields=["owner_id", "platform", "-at", "-seq"], name="auditevent_platform_at"),
+            models.Index(
+                fields=["owner_id", "-at", "-seq"],
+                condition=models.Q(event__in=[str(event) for event in sorted(DECISIONS)]),
+                name="auditevent_decision_at",
+            ),
             models.Index(
                 fields=["request_id"], condition=models.Q(request_id__isnull=False), name="auditevent_request"
             ),
@@ -113,6 +121,22 @@ class ChainHead(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> Never:
         raise AppendOnlyError
+
+
+class ChainCheck(models.Model):
+    """What the last checks of an owner's chain found, for people to see. No proof: the row can be edited."""
+
+    owner_id = models.UUIDField(primary_key=True)
+    checked_at = models.DateTimeField(null=True, help_text="the last check, of all rows or of the new ones")
+    seq = models.PositiveBigIntegerField(default=0, help_text="up to this row the chain verifies")
+    bad_seq = models.BigIntegerField(null=True, help_text="the first bad row; stays until all rows verify again")
+    problem = models.CharField(max_length=LONG_TEXT, blank=True)
+    whole_checked_at = models.DateTimeField(null=True, help_text="the last check of all rows")
+    requested_at = models.DateTimeField(null=True, help_text="somebody waits for a check of all rows")
+    claimed_at = models.DateTimeField(null=True, help_text="a check of all rows is under way since")
+
+    def __str__(self) -> str:
+        return f"{self.owner_id} checked up to #{self.seq}"
 
 
 class Checkpoint(models.Model):

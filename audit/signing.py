@@ -14,6 +14,7 @@ from audit.chain import timestamp
 from audit.models import Checkpoint
 
 CHECKPOINT_DOMAIN = b"agentvalet audit checkpoint v1\n"
+BUNDLE_DOMAIN = b"agentvalet audit bundle v1\n"
 
 
 def own_public_key() -> bytes:
@@ -41,6 +42,16 @@ def is_signed(checkpoint: Checkpoint, *, trusted: frozenset[bytes]) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def signed_part_of_bundle(digest: bytes) -> bytes:
+    """What the signature of a bundle covers, for the SHA-256 of the lines before it."""
+    return BUNDLE_DOMAIN + digest
+
+
+def sign_bundle(digest: bytes) -> bytes:
+    """The signature of settings.AUDIT_KEY under a bundle whose lines have this SHA-256."""
+    return _own_key().sign(signed_part_of_bundle(digest))
 
 
 def exported(checkpoint: Checkpoint) -> str:

@@ -8,8 +8,9 @@
     for (const time of document.querySelectorAll("time[data-local]")) {
       const at = new Date(time.dateTime);
       time.title = time.textContent;
+      const seconds = time.dataset.local === "seconds" ? `:${two(at.getSeconds())}` : "";
       time.textContent =
-        `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}`;
+        `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${two(at.getHours())}:${two(at.getMinutes())}${seconds}`;
       time.removeAttribute("data-local");
     }
   };

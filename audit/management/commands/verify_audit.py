@@ -24,7 +24,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, owner: UUID | None, checkpoint: Path | None, trust: list[str], **options: Any) -> None:
-        trusted_keys = frozenset(_public_key(text) for text in trust)
+        trusted_keys = frozenset(parse_public_key(text) for text in trust)
         saved = _saved(checkpoint, trusted_keys | {own_public_key()}) if checkpoint else []
         owners = [owner] if owner else sorted(_stored_owners() | {one.owner_id for one in saved})
         if checkpoint and owner and all(one.owner_id != owner for one in saved):
@@ -46,7 +46,7 @@ def _stored_owners() -> set[UUID]:
     return {owner for table in tables for owner in table.order_by().values_list("owner_id", flat=True).distinct()}
 
 
-def _public_key(text: str) -> bytes:
+def parse_public_key(text: str) -> bytes:
     try:
         key = base64.b64decode(text, validate=True)
     except ValueError:
