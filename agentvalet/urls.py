@@ -84,6 +84,8 @@ urlpatterns = [
     path("approvals/<uuid:approval_id>/deny/options", decisions.passkey_options, {"verb": "deny"}, "deny-options"),
     path("approvals/<uuid:approval_id>/outcome", history.check_outcome, name="check-outcome"),
     path("approvals/<uuid:approval_id>/again", history.send_again, name="send-again"),
+    path("m/approvals", views.queue, {"phone": True}, "phone-approvals"),
+    path("m/approvals/<uuid:approval_id>", views.detail, {"phone": True}, "phone-approval"),
     path("notifications", inbox.inbox, name="inbox"),
     path("notifications/registrations/<uuid:ask_id>/approve", inbox.approve_registration, name="approve-registration"),
     path("notifications/registrations/<uuid:ask_id>/reject", inbox.reject_registration, name="reject-registration"),

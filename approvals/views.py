@@ -6,7 +6,8 @@ A script of ours asks for parts of the pages.
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -16,6 +17,7 @@ from agents.passkeys import has_passkey
 from approvals.call_display import body_of
 from approvals.listing import list_queue
 from approvals.models import ApprovalQuerySet, ApprovalRequest, Queue
+from approvals.phones import lands_on_phone_pages
 from approvals.presentation import make_card, make_cards, outcome_of
 
 MOST_OUTCOMES = 10  # toasts of one refresh
@@ -23,8 +25,13 @@ MOST_OUTCOMES = 10  # toasts of one refresh
 
 @never_cache
 @require_safe
-def queue(request: MemberRequest) -> HttpResponse:
-    """The queue. With `X-Fragment: 1` and `?version=` only what changed since, 204 when nothing did (one row read)."""
+def queue(request: MemberRequest, *, phone: bool = False) -> HttpResponse:
+    """The queue; phones get pages of their own.
+
+    With `X-Fragment: 1` and `?version=` only what changed since, 204 when nothing did (one row read).
+    """
+    if not phone and lands_on_phone_pages(request):
+        return redirect("phone-approvals")
     version = _queue_version(request)
     if _is_current(request, version):
         return stamp(HttpResponse(status=204), request)
@@ -39,6 +46,9 @@ def queue(request: MemberRequest) -> HttpResponse:
         "outcomes": _outcomes(request, version),
         "may_decide": request.member.may_decide,
         "has_passkey": has_passkey(request.member.user),
+        "phone": phone,
+        "layout": "phone.html" if phone else "base.html",
+        "full_url": reverse("approvals"),
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/queue.html"
     return stamp(render(request, template, context), request)
@@ -46,11 +56,13 @@ def queue(request: MemberRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
-def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+def detail(request: MemberRequest, approval_id: UUID, *, phone: bool = False) -> HttpResponse:
     """One whole call: to decide on while it is pending, its story afterwards.
 
     Fragments as in `queue`, when this row has changed: a long call is not laid out again because others come and go.
     """
+    if not phone and lands_on_phone_pages(request):
+        return redirect("phone-approval", approval_id=approval_id)
     versions = _rows(request).filter(pk=approval_id).values_list("queue_version", flat=True)
     if _is_current(request, versions.first()):
         return stamp(HttpResponse(status=204), request)
@@ -65,6 +77,9 @@ def detail(request: MemberRequest, approval_id: UUID) -> HttpResponse:
         "may_decide": request.member.may_decide,
         "has_passkey": has_passkey(request.member.user),
         "whole": True,
+        "phone": phone,
+        "layout": "phone.html" if phone else "base.html",
+        "full_url": reverse("approval", args=[approval_id]),
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/detail.html"
     return stamp(render(request, template, context), request)

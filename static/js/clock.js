@@ -22,7 +22,7 @@
       note.className = "card-hint";
       note.textContent = "Expired";
       actions.replaceChildren(note);
-      if (held) card.querySelector("summary").focus({ preventScroll: true });
+      if (held) card.querySelector("summary, a").focus({ preventScroll: true });
     }
     document.dispatchEvent(new Event("card-expired"));
   };

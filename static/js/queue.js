@@ -89,11 +89,12 @@
     const index = [...list.children].indexOf(card);
     const focused = card.contains(document.activeElement);
     if (index <= engagedUpTo()) next.style.minHeight = `${card.getBoundingClientRect().height}px`;
-    next.querySelector("details").open ||= card.querySelector("details").open;
+    const [details, opened] = [next, card].map((part) => part.querySelector("details"));
+    if (details && opened) details.open ||= opened.open; // a phone's list has links instead
     const [typed, field] = [card, next].map((part) => part.querySelector(".deny-reason"));
     if (typed && field) field.value = typed.value;
     card.replaceWith(next);
-    if (focused) next.querySelector("summary").focus({ preventScroll: true });
+    if (focused) next.querySelector("summary, a").focus({ preventScroll: true });
   };
 
   // --- Refreshing
