@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from django.test import Client
 from django.utils import timezone
@@ -21,7 +21,7 @@ from pytest_django.fixtures import Settings
 from agents.authentication import Caller, record_turned_away
 from agents.models import Agent, AgentKey
 from audit.models import AuditEvent
-from tests.world import Side, assertion, private_key, public_key
+from tests.world import Side, assertion, public_key, rsa_key
 
 URL = f"/v1/approvals/{uuid4()}"  # nothing there: 404 means the token was taken
 
@@ -45,9 +45,8 @@ def claims(side: Side, **change: Any) -> dict[str, Any]:
 
 def signed(side: Side, header: dict[str, Any] | str, payload: dict[str, Any] | str) -> str:
     """A token whose signature is right over exactly these header and payload bytes."""
-    key = serialization.load_pem_private_key(private_key(side.agent.name).encode(), password=None)
     text = f"{b64(header)}.{b64(payload)}"
-    signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())  # type: ignore[union-attr,call-arg,arg-type]
+    signature = rsa_key(side.agent.name).sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{text}.{b64(signature)}"
 
 

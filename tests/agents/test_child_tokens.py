@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
@@ -23,7 +23,7 @@ from agents.models import Agent
 from agents.tokens import SigningUnavailable, mint_child_token
 from audit.models import AuditEvent
 from tests.agents.people import by, look, make_child, token_of
-from tests.world import Side, assertion, private_key, public_key
+from tests.world import Side, assertion, public_key, rsa_key
 
 HEADER = {"alg": "Ed25519", "typ": "agentvalet-child+jwt"}
 
@@ -57,9 +57,8 @@ def signed(header: dict[str, Any], payload: dict[str, Any], key: Ed25519PrivateK
 
 def rs256(header: dict[str, Any], payload: dict[str, Any], name: str) -> str:
     """The bytes under RSASSA-PKCS1-v1_5 with SHA-256, whatever the header says."""
-    key = serialization.load_pem_private_key(private_key(name).encode(), password=None)
     text = f"{b64(header)}.{b64(payload)}"
-    signature = key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())  # type: ignore[union-attr,call-arg,arg-type]
+    signature = rsa_key(name).sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
     return f"{text}.{b64(signature)}"
 
 
