@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import yaml
-from django.conf import settings
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.core.validators import validate_email
 from rest_framework import serializers
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from agents.models import Role
-from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.credentials import parse_auth
-from platforms.endpoints import parse_base_url, parse_rule
+from platforms.definitions import parse_rules, refused_target
+from platforms.endpoints import parse_base_url
 from platforms.models import SCOPE_NAME, SLUG, CallStyle, StepUp
 
 Path = tuple[str | int, ...]
@@ -109,8 +107,7 @@ class PlatformEntry(Strict):
         for name, scope in value.items():
             try:
                 SCOPE_NAME(name)
-                for rule in scope["rules"]:
-                    parse_rule(rule)
+                parse_rules(scope["rules"], call_style=CallStyle.REST)
             except ValueError as error:
                 raise serializers.ValidationError({name: [str(error)]}) from error
             except DjangoValidationError as error:
@@ -120,10 +117,10 @@ class PlatformEntry(Strict):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "call_style" in attrs:
             for name, scope in attrs["scopes"].items():
-                if scope["rules"] != ["POST /"]:
-                    raise serializers.ValidationError(
-                        {"scopes": {name: ['A GraphQL platform has one address: the only rule is "POST /".']}}
-                    )
+                try:
+                    parse_rules(scope["rules"], call_style=attrs["call_style"])
+                except ValueError as error:
+                    raise serializers.ValidationError({"scopes": {name: [str(error)]}}) from error
         return attrs
 
 
@@ -219,24 +216,6 @@ class Document:
             else:
                 break
         return line + 1
-
-
-def refused_target(base_url: str) -> str:
-    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host.strip("[]")
-    if not address.replace(".", "").isdigit() and ":" not in address:
-        return ""
-    try:
-        check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
-    except TargetRefused as error:
-        return (
-            f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS,"
-            " here and where the server starts, and start the server again."
-        )
-    return ""
 
 
 def _checked(parse: Callable[[Any], T], value: Any) -> T:

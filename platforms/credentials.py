@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote_plus, urlsplit
 
@@ -22,23 +22,35 @@ _RESERVED_HEADERS = frozenset(
     | {"host", "idempotency-key", "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer"}
     | {"transfer-encoding", "upgrade", "user-agent", "via"}
 )
+# Beside those, what a header that is the same for every call must not be: it is stored and shown in clear.
+_SECRET_HEADERS = frozenset({"authorization", "cookie", "set-cookie"})
+_MAX_HEADERS = 10
+_HEADER_TEXT = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
+_PREFIX = re.compile(r"[!-~][ -~]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """Where the credential goes. `name` is the header's or parameter's, "" for bearer and basic."""
+    """Where the credential goes. `name` is the header's or parameter's, "" for bearer and basic.
+
+    `prefix` stands before it in that header, as in "Token token="; `headers` go along with every call, as the version
+    of an API that demands one.
+    """
 
     type: AuthType
     name: str = ""
+    prefix: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_auth(value: Mapping[str, object]) -> Auth:
     """The placement in {"type": "bearer" | "basic"} or {"type": "header" | "query", "name": "X-Api-Key"}.
 
-    Raises ValueError with a sentence.
+    A header may have a `prefix`, and all of them `headers`, an object of names and values. Raises ValueError with a
+    sentence.
     """
-    if unknown := sorted(str(key) for key in value if key not in {"type", "name"}):
-        raise ValueError(f"auth has the unknown key {unknown[0]!r}: it takes type and name.")
+    if unknown := sorted(str(key) for key in value if key not in {"type", "name", "prefix", "headers"}):
+        raise ValueError(f"auth has the unknown key {unknown[0]!r}: it takes type, name, prefix and headers.")
     kind, name = value.get("type"), value.get("name", "")
     if kind not in (*_NAMED, *_NAMELESS):
         raise ValueError("auth.type must be bearer, header, query or basic.")
@@ -54,7 +66,28 @@ def parse_auth(value: Mapping[str, object]) -> Auth:
             raise ValueError(f"auth.name cannot be {name}: that header is set by HTTP or by the broker.")
     elif not _PARAMETER_NAME.fullmatch(name):
         raise ValueError("auth.name must be the name of the query parameter, as in api_key.")
-    return Auth(type=kind, name=name)
+    prefix = value.get("prefix", "")
+    if prefix != "" and (kind != "header" or not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix)):
+        raise ValueError("auth.prefix is up to 32 ASCII characters before the credential in a header of its own.")
+    carrier = {"header": name, "query": ""}.get(kind, "authorization").lower()
+    return Auth(type=kind, name=name, prefix=str(prefix), headers=_parse_headers(value.get("headers", {}), carrier))
+
+
+def _parse_headers(value: object, carrier: str) -> Mapping[str, str]:
+    """Headers that go along with every call, none of them the one that carries the credential."""
+    if not isinstance(value, Mapping) or len(value) > _MAX_HEADERS:
+        raise ValueError(f"auth.headers must be an object of at most {_MAX_HEADERS} names and values.")
+    taken = _RESERVED_HEADERS | _SECRET_HEADERS | {carrier}
+    for name, text in value.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError("auth.headers has a name that is none of a header, as X-Api-Version is.")
+        if name.lower() in taken:
+            raise ValueError(f"auth.headers cannot set {name}: HTTP, the broker or the credential does.")
+        if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):
+            raise ValueError(f"auth.headers has no text of up to 200 printable ASCII characters for {name}.")
+    if len({name.lower() for name in value}) < len(value):
+        raise ValueError("auth.headers names a header twice.")
+    return dict(value)
 
 
 def check_credential(auth: Auth, credential: str) -> None:
@@ -82,22 +115,24 @@ def check_credential(auth: Auth, credential: str) -> None:
 def apply(
     auth: Auth, credential: str, *, url: str, headers: list[tuple[str, str]]
 ) -> tuple[str, list[tuple[str, str]]]:
-    """A new URL and header list that carry the credential; a header of the same name gives way to it.
+    """A new URL and header list that carry the credential and the headers of `auth`; others of those names give way.
 
     Bearer: RFC 6750 §2.1. Basic: RFC 7617 with UTF-8. Raises ValueError with a sentence if the credential cannot
     be carried, or if the URL has a parameter of that name already: servers differ in which one they take.
     """
     check_credential(auth, credential)
+    fixed = {name.lower() for name in auth.headers}
+    headers = [pair for pair in headers if pair[0].lower() not in fixed] + list(auth.headers.items())
     if auth.type == "query":
         query = urlsplit(url).query
         if any(_parameter_name(pair) == auth.name.lower() for pair in re.split("[&;]", query)):
             raise ValueError(f"The call sets the parameter {auth.name}, which carries the credential.")
         url = f"{url}{'&' if query else '?'}{auth.name}={quote(credential, safe='')}"
-        return url, list(headers)
+        return url, headers
     name, value = {
         "bearer": ("Authorization", f"Bearer {credential}"),
         "basic": ("Authorization", "Basic " + base64.b64encode(credential.encode()).decode()),
-        "header": (auth.name, credential),
+        "header": (auth.name, auth.prefix + credential),
     }[auth.type]
     return url, [pair for pair in headers if pair[0].lower() != name.lower()] + [(name, value)]
 

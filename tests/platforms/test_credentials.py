@@ -46,6 +46,24 @@ def test_a_placement_is_read(value: dict[str, object], auth: Auth) -> None:
         {"type": "query", "name": "a=b&c"},
         {"type": "query", "name": "a#b"},
         {"type": "query", "name": "a\n"},
+        {"type": "bearer", "prefix": "Token "},
+        {"type": "header", "name": "Authorization", "prefix": " Token"},
+        {"type": "header", "name": "Authorization", "prefix": "a\r\nb"},
+        {"type": "header", "name": "Authorization", "prefix": "x" * 33},
+        {"type": "header", "name": "Authorization", "prefix": 5},
+        {"type": "bearer", "headers": ["X-Version"]},
+        {"type": "bearer", "headers": {"X-Version": 5}},
+        {"type": "bearer", "headers": {"X-Version": ""}},
+        {"type": "bearer", "headers": {"X-Version": "1\r\nX-Injected: 2"}},
+        {"type": "bearer", "headers": {"X-Version": "\u00e9"}},
+        {"type": "bearer", "headers": {"X-Version:": "1"}},
+        {"type": "bearer", "headers": {"Host": "evil.example"}},
+        {"type": "bearer", "headers": {"content-length": "5"}},
+        {"type": "bearer", "headers": {"Authorization": "Bearer mine"}},
+        {"type": "bearer", "headers": {"cookie": "session=1"}},
+        {"type": "header", "name": "X-Api-Key", "headers": {"x-api-key": "mine"}},
+        {"type": "bearer", "headers": {"X-Version": "1", "x-version": "2"}},
+        {"type": "bearer", "headers": {f"X-{n}": "1" for n in range(11)}},
     ],
 )
 def test_a_placement_that_means_nothing_is_refused_with_a_sentence(value: dict[str, object]) -> None:
@@ -145,3 +163,18 @@ def test_a_call_cannot_set_the_parameter_of_the_credential(query: str) -> None:
 def test_the_case_of_the_parameter_makes_no_difference() -> None:
     with pytest.raises(ValueError, match="sets the parameter"):
         apply(Auth("query", "apiKey"), "theirs", url=f"{URL}?apiKEY=mine", headers=[])
+
+
+def test_a_prefix_and_the_headers_that_every_call_carries() -> None:
+    auth = parse_auth(
+        {"type": "header", "name": "Authorization", "prefix": "Token token=", "headers": {"X-Version": "2022-06-28"}}
+    )
+    sent = apply(auth, "s3cret", url=URL, headers=[("x-version", "an agent's"), ("Accept", "application/json")])
+    assert sent == (
+        URL,
+        [("Accept", "application/json"), ("X-Version", "2022-06-28"), ("Authorization", "Token token=s3cret")],
+    )
+    url, headers = apply(
+        parse_auth({"type": "query", "name": "key", "headers": {"X-Version": "1"}}), "s3cret", url=URL, headers=[]
+    )
+    assert (url, headers) == (f"{URL}?key=s3cret", [("X-Version", "1")])

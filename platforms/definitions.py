@@ -1,0 +1,93 @@
+"""What a platform is, however it is written down: in the catalogue, on a form, in a provisioning file."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from audit.events import JSON
+from platforms.addresses import TargetRefused, check_address, parse_private_targets
+from platforms.endpoints import parse_endpoint, parse_rule
+from platforms.models import CallStyle, StepUp
+
+IDENTITY_FIELDS = ("account_id", "display_name", "email")
+MAX_COVERS = 300
+MAX_QUERY = 2000
+_CHANGES = re.compile(r"\b(mutation|subscription)\b")
+_PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeDefinition:
+    """`covers`: one sentence for the people who grant it; None leaves what is stored."""
+
+    name: str
+    rules: Sequence[str]
+    covers: str | None = None
+    step_up: str = StepUp.NONE.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A platform with its scopes. None leaves what is stored."""
+
+    slug: str
+    name: str
+    base_url: str
+    auth: Mapping[str, JSON]
+    call_style: str = CallStyle.REST.value
+    honours_idempotency_key: bool = False
+    category: str | None = None
+    test_call: Mapping[str, JSON] | None = None
+    scopes: Sequence[ScopeDefinition] = field(default_factory=list)
+
+
+def parse_rules(rules: Sequence[str], *, call_style: str) -> list[str]:
+    """The rules as they are stored. Raises ValueError with a sentence."""
+    for rule in rules:
+        parse_rule(rule)
+    if call_style == CallStyle.GRAPHQL and list(rules) != ["POST /"]:
+        raise ValueError('A GraphQL platform has one address: the only rule is "POST /".')
+    return list(rules)
+
+
+def parse_test_call(
+    *, endpoint: str = "", query: str = "", identity: Mapping[str, str] | None = None
+) -> dict[str, JSON]:
+    """The call that tests a connection, as it is stored: a GET of `endpoint`, or the GraphQL `query`.
+
+    `identity` says where in the answer account_id, display_name and email are. Raises ValueError with a sentence.
+    """
+    if bool(endpoint) == bool(query):
+        raise ValueError("A test call is either an endpoint that is fetched or a GraphQL query.")
+    for name, path in (identity or {}).items():
+        if name not in IDENTITY_FIELDS or not _PATH.fullmatch(path):
+            raise ValueError("Write where it stands as names with dots between, as in user.email.")
+    where = {name: path for name, path in (identity or {}).items() if path}
+    if endpoint:
+        parse_endpoint(endpoint)
+        return {"method": "GET", "endpoint": endpoint, "body": None, "identity": where}
+    if len(query) > MAX_QUERY or _CHANGES.search(query):
+        raise ValueError("The query of a test only reads: no mutation, no subscription, 2,000 characters at most.")
+    return {"method": "POST", "endpoint": "/", "body": json.dumps({"query": query}), "identity": where}
+
+
+def refused_target(base_url: str) -> str:
+    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    address = "127.0.0.1" if host == "localhost" or host.endswith(".localhost") else host.strip("[]")
+    if not address.replace(".", "").isdigit() and ":" not in address:
+        return ""
+    try:
+        check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
+    except TargetRefused as error:
+        return (
+            f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS,"
+            " here and where the server starts, and start the server again."
+        )
+    return ""
