@@ -89,7 +89,8 @@ def judge(evidence: Evidence) -> None:
     for approval_id, times in evidence.sends.items():
         if times > 1:
             evidence.violation("duplicates", f"{approval_id} was sent {times} times")
-        if (why := _invalid(rows.get(approval_id))) is not None:
+        row = ApprovalRequest.objects.filter(pk=approval_id).first() if approval_id else None
+        if (why := _invalid(row)) is not None:
             evidence.violation("sends without a valid decision", f"{approval_id}: {why}")
     for approval_id, row in rows.items():
         _judge_row(evidence, approval_id, row)
