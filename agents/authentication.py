@@ -51,6 +51,7 @@ class Caller:
     status: str
     session_id: str
     parent_id: str = ""  # "" for a root agent
+    parent_name: str = ""
 
     is_authenticated = True
 
@@ -59,13 +60,23 @@ class Caller:
         return self.parent_id != ""
 
     @property
+    def family(self) -> str:
+        """The root agent: limits count it and its children together."""
+        return self.parent_id or self.agent_id
+
+    @property
+    def full_name(self) -> str:
+        """For people and the record. A program picks the name of its child: whose child it is belongs to it."""
+        return f"{self.agent_name} (child of {self.parent_name})" if self.is_child else self.agent_name
+
+    @property
     def actor(self) -> Actor:
-        return Actor("agent", self.agent_id, self.agent_name)
+        return Actor("agent", self.agent_id, self.full_name)
 
 
 # One round trip for agent, parent and keys: this runs before every call. A key whose retirement lies ahead still signs.
 _SQL = """
-SELECT a.owner_id, a.name, a.status, a.last_seen_at, a.expires_at, a.parent_id, p.status,
+SELECT a.owner_id, a.name, a.status, a.last_seen_at, a.expires_at, a.parent_id, p.status, p.name,
        array_agg(k.public_key_pem ORDER BY k.id) FILTER (WHERE k.id IS NOT NULL)
   FROM agents_agent a
   LEFT JOIN agents_agent p ON p.id = a.parent_id
@@ -128,7 +139,7 @@ class _Identity:
             row = cursor.fetchone()
         if row is None:
             raise InvalidAssertion("unknown_agent")
-        owner_id, name, status, last_seen_at, expires_at, parent_id, parent_status, keys = row
+        owner_id, name, status, last_seen_at, expires_at, parent_id, parent_status, parent_name, keys = row
         caller = Caller(
             agent_id=claims.agent_id,
             agent_name=name,
@@ -136,6 +147,7 @@ class _Identity:
             status=max(status, parent_status or AgentStatus.ACTIVE, key=_FROM_GOOD_TO_BAD.index),
             session_id=_session_id(claims.session_id or session_id),
             parent_id=parent_id or "",
+            parent_name=parent_name or "",
         )
         return cls(caller=caller, claims=claims, keys=keys or [], expires_at=expires_at, last_seen_at=last_seen_at)
 

@@ -61,11 +61,13 @@ def create_agent(
     parent_id: str | None = None,
     expires_at: datetime | None = None,
     number_if_taken: bool = False,
+    session_id: str = "",
 ) -> Agent:
     """A new agent without key or grants. The caller holds the transaction. A kind nobody knows is `unknown`.
 
     Names of root agents are unique with their owner; `number_if_taken` makes "name (2)" where the name is taken.
-    A child needs `parent_id` and `expires_at`; its parent stays locked, so that it cannot be suspended in between.
+    A child needs `parent_id` and `expires_at`; its parent stays locked, so that it cannot be suspended in between. What
+    is a root agent's name gets a number for a child, whatever the caller says: programs pick the names of children.
 
     Raises:
         NameRefused: see `readable_name`; or it is taken.
@@ -79,6 +81,7 @@ def create_agent(
         parent = _lock(Agent.objects.filter(owner_id=owner_id).roots(), parent_id)
         if parent.status != AgentStatus.ACTIVE:
             raise NotPossible(f"The agent {parent.name} is {parent.status}.")
+        name = _free_name(owner_id, name, True)
     agent = Agent.objects.create(
         owner_id=owner_id,
         parent_id=parent_id,
@@ -91,7 +94,9 @@ def create_agent(
     facts: dict[str, JSON] = {"kind": agent.kind, "status": agent.status}
     if parent_id is not None and expires_at is not None:
         facts |= {"parent_agent_id": parent_id, "expires_at": expires_at.isoformat()}
-    _record(agent, Event.AGENT_CREATED, actor=actor, now=now, request_id=request_id, metadata=facts)
+    _record(
+        agent, Event.AGENT_CREATED, actor=actor, now=now, request_id=request_id, metadata=facts, session_id=session_id
+    )
     return agent
 
 
@@ -218,6 +223,7 @@ def _record(
     now: datetime,
     request_id: UUID | None,
     reason: str = "",
+    session_id: str = "",
     metadata: dict[str, JSON],
 ) -> None:
     record(
@@ -230,6 +236,7 @@ def _record(
         agent_id=agent.pk,
         agent_name=agent.name,
         reason=reason,
+        session_id=session_id,
         metadata=metadata,
     )
 

@@ -102,6 +102,7 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         digest=digest_of(data),
         reason=ask.reason,
         requester_address=ask.requester_address,
+        session_id=caller.session_id,
         step_up=coverage.step_up,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.APPROVAL_LIFETIME),
@@ -113,7 +114,7 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
     notify(
         owner_id=caller.owner_id,
         tag=f"approval:{approval.pk}",
-        title=f"Approval required: {caller.agent_name} → {form.platform}/{form.scope}",
+        title=f"Approval required: {caller.full_name} → {form.platform}/{form.scope}",
         url=f"/approvals/{approval.pk}",
         now=now,
     )
@@ -123,7 +124,6 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         Result.PENDING,
         actor=Actor("member", str(repeat.by.user_id), repeat.by.user.email) if repeat else caller.actor,
         now=now,
-        session_id=caller.session_id,
         metadata={
             "method": form.method,
             "endpoint": form.endpoint,

@@ -74,6 +74,9 @@ class ApprovalRequest(models.Model):
     digest = models.CharField(max_length=64, help_text="SHA-256 of the form, hex")
     reason = models.CharField(max_length=500, blank=True, help_text="The agent's own words")
     requester_address = models.GenericIPAddressField(null=True, blank=True)
+    session_id = models.CharField(
+        max_length=128, blank=True, db_default="", help_text="The agent's own word, for the record"
+    )
     step_up = models.CharField(
         max_length=20, blank=True, default="", db_default="", help_text="What the scope demanded when asked"
     )

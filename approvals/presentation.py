@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
+from agents.models import Agent
 from agents.reveal import reveal, reveal_html
 from approvals.call_display import Call, read_answer, read_call
 from approvals.endings import Earlier, Ending, earlier_calls, ending_of
@@ -44,6 +45,7 @@ class Card:
     approval: ApprovalRequest
     state: CardState
     agent_name: SafeString
+    parent_name: SafeString  # empty, but for a child agent: whose child
     platform: SafeString
     scope: SafeString
     call: Call | None  # None if it has not been read (`too_long`) or cannot be
@@ -58,6 +60,7 @@ class Card:
     step_up: bool  # decided on with a passkey only
     earlier: Earlier | None
     ending: Ending | None
+    plain_parent: str = ""
     note: str = ""
 
     @property
@@ -74,7 +77,8 @@ class Card:
     @property
     def plain_name(self) -> str:
         """The card in a few words, for announcements."""
-        return reveal(f"{self.approval.agent_name}, {self.approval.platform} {self.approval.scope}")
+        child_of = f" (child of {self.plain_parent})" if self.plain_parent else ""
+        return reveal(f"{self.approval.agent_name}{child_of}, {self.approval.platform} {self.approval.scope}")
 
     @property
     def expires_ms(self) -> int:
@@ -97,7 +101,7 @@ class Outcome:
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
     """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
-    last_made, earlier = _last_made(rows), earlier_calls(rows)
+    last_made, earlier, parents = _last_made(rows), earlier_calls(rows), _parents(rows)
     demanding = {pair for owner_id in {row.owner_id for row in rows} for pair in scopes_that_demand(owner_id=owner_id)}
     return [
         _make_card(
@@ -106,6 +110,7 @@ def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[C
             listed=True,
             last_made=last_made,
             earlier=earlier,
+            parents=parents,
             step_up=row.step_up == StepUp.PASSKEY or (row.platform, row.scope) in demanding,
         )
         for row in rows
@@ -120,6 +125,7 @@ def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Ca
         listed=False,
         last_made=_last_made([approval]),
         earlier=earlier_calls([approval]),
+        parents=_parents([approval]),
         step_up=is_demanded(approval),
         note=note,
     )
@@ -133,9 +139,11 @@ def _make_card(
     last_made: Mapping[tuple[str, str], datetime],
     step_up: bool,
     earlier: Mapping[UUID, Earlier],
+    parents: Mapping[str, str],
     note: str = "",
 ) -> Card:
     state = state_of(approval, now)
+    parent = parents.get(approval.agent_id, "")
     was_read = "form" not in approval.get_deferred_fields()
     call = read_call(approval, listed=listed) if was_read else None
     if state == CardState.PENDING and was_read and (call is None or not call.is_sound):
@@ -144,6 +152,8 @@ def _make_card(
         approval=approval,
         state=state,
         agent_name=reveal_html(approval.agent_name),
+        parent_name=reveal_html(parent) if parent else SafeString(""),
+        plain_parent=parent,
         platform=reveal_html(approval.platform),
         scope=reveal_html(approval.scope),
         call=call,
@@ -198,6 +208,12 @@ def state_of(approval: ApprovalRequest, now: datetime) -> CardState:
     if approval.outcome_unknown:
         return CardState.UNKNOWN
     return CardState.FAILED if failure_of(approval) else CardState.FINISHED
+
+
+def _parents(approvals: list[ApprovalRequest]) -> dict[str, str]:
+    """The name of the parent, for each agent that is a child: one query for all of them."""
+    children = Agent.objects.filter(pk__in={row.agent_id for row in approvals}, parent__isnull=False)
+    return {child_id: str(name) for child_id, name in children.values_list("pk", "parent__name")}
 
 
 def _last_made(approvals: list[ApprovalRequest]) -> dict[tuple[str, str], datetime]:

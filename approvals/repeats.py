@@ -68,6 +68,7 @@ def send_again(
                 status=first.agent.status,
                 session_id="",
                 parent_id=first.agent.parent_id or "",
+                parent_name=first.agent.parent.name if first.agent.parent else "",
             ),
             form=replace(form, credential_version=coverage.credential_version, policy_version=coverage.policy_version),
             coverage=coverage,

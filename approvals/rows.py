@@ -66,9 +66,9 @@ def record_change(
     actor: Actor,
     now: datetime,
     reason: str = "",
-    session_id: str = "",
     metadata: dict[str, JSON] | None = None,
 ) -> UUID:
+    """Put a change of the row on record. The agent's session is on every row but those of what a person did."""
     return record(
         event=event,
         result=result,
@@ -81,7 +81,7 @@ def record_change(
         agent_name=approval.agent_name,
         platform=approval.platform,
         action=approval.scope,
-        session_id=session_id,
+        session_id="" if actor.kind == "member" else approval.session_id,
         reason=reason,
         metadata={"digest": approval.digest, **(metadata or {})},
     )

@@ -73,7 +73,10 @@ def ask(*, caller: Caller, reason: str, request_id: UUID, now: datetime) -> str:
         )
         if pending is not None:
             _record(pending, Event.AGENT_UNINSTALL_EXPIRED, Result.DENIED, _SYSTEM, now, None)
-        _record(wish, Event.AGENT_UNINSTALL_REQUESTED, Result.PENDING, caller.actor, now, request_id, reason=reason)
+        _record(
+            wish, Event.AGENT_UNINSTALL_REQUESTED, Result.PENDING, caller.actor, now, request_id,
+            reason=reason, session_id=caller.session_id,
+        )  # fmt: skip
     return token
 
 
@@ -167,6 +170,7 @@ def _record(
     request_id: UUID | None,
     *,
     reason: str = "",
+    session_id: str = "",
 ) -> None:
     facts: dict[str, JSON] = {"uninstall_id": str(wish.pk), "expires_at": wish.expires_at.isoformat()}
     record(
@@ -179,5 +183,6 @@ def _record(
         agent_id=wish.agent_id,
         agent_name=wish.agent.name,
         reason=reason,
+        session_id=session_id,
         metadata=facts,
     )

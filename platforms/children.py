@@ -80,8 +80,9 @@ def mint_child(
             actor=caller.actor,
             now=now,
             request_id=request_id,
+            session_id=caller.session_id,
         )
-        change = Change(actor=caller.actor, request_id=request_id, now=now)
+        change = Change(actor=caller.actor, request_id=request_id, now=now, session_id=caller.session_id)
         grants = [
             give(
                 agent=agent,

@@ -36,6 +36,7 @@ class Change:
     actor: Actor
     request_id: UUID
     now: datetime
+    session_id: str = ""
     write: Callable[..., object] = record
 
 
@@ -137,5 +138,6 @@ def _record(event: Event, *, agent: Agent, scope: Scope, grant: Grant, change: C
         agent_name=agent.name,
         platform=scope.platform.slug,
         action=scope.name,
+        session_id=change.session_id,
         metadata=facts,
     )
