@@ -40,6 +40,7 @@ env = environ.Env(
     AGENTVALET_KEY_OVERLAP=(int, 3600),
     AGENTVALET_ANONYMOUS_PER_MINUTE=(int, 60),
     AGENTVALET_ACTIONS_PER_MINUTE=(int, 600),
+    AGENTVALET_REQUESTS_PER_MINUTE=(int, 600),
     AGENTVALET_IDEMPOTENCY_KEYS_PER_DAY=(int, 10_000),
     AGENTVALET_AGENT_CONCURRENCY=(int, 4),
     AGENTVALET_PLATFORM_CONCURRENCY=(int, 24),
@@ -317,6 +318,7 @@ APPROVAL_LIFETIME = setting("AGENTVALET_APPROVAL_LIFETIME")
 KEY_OVERLAP = setting("AGENTVALET_KEY_OVERLAP")
 ANONYMOUS_PER_MINUTE = setting("AGENTVALET_ANONYMOUS_PER_MINUTE")
 ACTIONS_PER_MINUTE = setting("AGENTVALET_ACTIONS_PER_MINUTE")
+REQUESTS_PER_MINUTE = setting("AGENTVALET_REQUESTS_PER_MINUTE")  # to each endpoint that makes no calls
 IDEMPOTENCY_KEYS_PER_DAY = setting("AGENTVALET_IDEMPOTENCY_KEYS_PER_DAY")  # each is kept for 24 h, with its answer
 AGENT_CONCURRENCY = setting("AGENTVALET_AGENT_CONCURRENCY")  # direct calls under way of an agent and its children
 PLATFORM_CONCURRENCY = setting("AGENTVALET_PLATFORM_CONCURRENCY")  # calls under way to one platform of one owner
@@ -338,7 +340,9 @@ CA_BUNDLE = setting("AGENTVALET_CA_BUNDLE")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "formatters": {
+        "line": {"()": "agentvalet.logs.CutTokens", "format": "%(asctime)s %(levelname)s %(name)s %(message)s"}
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": setting("AGENTVALET_LOG_LEVEL")},
     "loggers": {

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from agents import passkeys
 from approvals import idempotency
-from notifications import inbox
+from notifications import inbox, reports
 from platforms import registrations
 
 
@@ -22,3 +22,4 @@ def tidy(**_: Any) -> None:
     idempotency.prune(now=now)
     passkeys.forget_challenges(now=now)
     registrations.prune(now=now)
+    reports.prune(now=now)

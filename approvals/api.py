@@ -15,7 +15,9 @@ from rest_framework.views import APIView
 from agents.authentication import caller_of, record_refusal
 from agents.errors import ApiError
 from agents.http import client_address, stamped
+from agents.limits import RequestsPerMinute
 from agents.permissions import AgentMayAct
+from agents.refusals import on_record
 from approvals import answers
 from approvals.envelope import compact
 from approvals.limits import ActionsPerMinute
@@ -139,7 +141,7 @@ class ApprovalView(APIView):
         caller = caller_of(request)
         approval = ApprovalRequest.objects.for_agent(caller.agent_id).filter(pk=approval_id).defer("form").first()
         if approval is None:
-            raise ApiError(404, "There is no such approval of this agent.", code="not_found")
+            raise on_record(request, ApiError(404, "There is no such approval of this agent.", code="not_found"))
         status = approval.decision  # a row past its time says so once that is decided, under its lock
         body: dict[str, str | None] = {
             "approval_id": str(approval.pk),
@@ -161,6 +163,7 @@ class PendingActionsView(APIView):
     """The agent's calls that wait for a person, and those that ended in the last 24 hours: up to 100 of each."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (RequestsPerMinute,)
 
     @extend_schema(responses={200: PendingActionsOutput, (403,): ErrorOutput})
     def get(self, request: Request) -> Response:

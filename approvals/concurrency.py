@@ -10,18 +10,20 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 
-from agents.authentication import Caller, record_refusal
+from agents.authentication import Caller, record_refusal, record_turned_away
 from agents.errors import ApiError
 from agents.throttling import first_in_a_minute
 from platforms.traffic import PlatformBlocked, Turn, turn
 
+_K = TypeVar("_K")
 _lock = threading.Lock()
 _under_way: Counter[str] = Counter()  # by family; only what is not zero
+_of_owner: Counter[UUID] = Counter()  # the same calls
 
 
 @contextmanager
@@ -29,28 +31,27 @@ def under_way(caller: Caller, *, request_id: UUID, now: datetime) -> Iterator[No
     """Count one call for as long as the block runs.
 
     AGENTVALET_AGENT_CONCURRENCY is for an agent and its children together, so that children are no way around it.
-    Half of AGENTVALET_WEB_THREADS is for all calls; the other half is kept free.
+    Half of AGENTVALET_WEB_THREADS is for all calls, three quarters of that for the agents of any one owner; the other
+    half is kept free.
 
     Raises:
         ApiError: 429, at once: a call that waited for its turn would hold the thread that is to be kept free.
     """
-    family = caller.parent_id or caller.agent_id
+    family = caller.family
     with _lock:
-        refusal = _refusal(family)
+        refusal = _refusal(family, caller.owner_id)
         if not refusal:
             _under_way[family] += 1
+            _of_owner[caller.owner_id] += 1
     if refusal:
-        # On record once a minute: a row per refusal would be a load of its own.
-        if cache.add(f"actions:crowded:{caller.agent_id}", 1, timeout=60):
-            record_refusal(caller, request_id=request_id, reason="too_many_in_flight", now=now)
+        record_turned_away(caller, request_id=request_id, reason="too_many_in_flight", now=now)
         raise ApiError(429, refusal, code="too_many_in_flight", headers={"Retry-After": "1"})
     try:
         yield
     finally:
         with _lock:
-            _under_way[family] -= 1
-            if not _under_way[family]:
-                del _under_way[family]
+            _give_back(_under_way, family)
+            _give_back(_of_owner, caller.owner_id)
 
 
 @contextmanager
@@ -77,9 +78,18 @@ def at_platform(caller: Caller, *, platform: str, request_id: UUID, now: datetim
         yield taken
 
 
-def _refusal(family: str) -> str:
+def _give_back(counts: Counter[_K], key: _K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
+
+
+def _refusal(family: str, owner_id: UUID) -> str:
     if _under_way[family] >= settings.AGENT_CONCURRENCY:
         return f"{settings.AGENT_CONCURRENCY} calls of this agent are under way: send the next when one has its answer."
-    if _under_way.total() >= settings.WEB_THREADS // 2:
+    most = settings.WEB_THREADS // 2
+    if _of_owner[owner_id] >= max(1, most * 3 // 4):
+        return "The agents of this account have as many calls under way as they may: try again in a moment."
+    if _under_way.total() >= most:
         return "This server has as many calls under way as it takes: try again in a moment."
     return ""

@@ -116,7 +116,7 @@ def take_key(
     rows = KeyedCall.objects.for_agent(caller.agent_id).filter(key_hash=key_hash)
     if not rows.filter(claimed_at__gt=now - KEPT).exists():
         check_rate(
-            key=f"keys:{caller.parent_id or caller.agent_id}",
+            key=f"keys:{caller.family}",
             limit=settings.IDEMPOTENCY_KEYS_PER_DAY,
             per_seconds=24 * 3600,
             now=now,

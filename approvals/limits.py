@@ -5,13 +5,12 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import Q
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 from rest_framework.views import APIView
 
-from agents.authentication import Caller, caller_of, record_refusal
+from agents.authentication import Caller, caller_of, record_refusal, record_turned_away
 from agents.errors import ApiError
 from agents.http import stamped
 from agents.throttling import check_rate, first_in_a_minute
@@ -28,13 +27,11 @@ class ActionsPerMinute(BaseThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         caller = caller_of(request)
         stamp = stamped(request)
-        family = caller.parent_id or caller.agent_id
+        family = caller.family
         try:
             check_rate(key=f"actions:{family}", limit=settings.ACTIONS_PER_MINUTE, per_seconds=60, now=stamp.now)
         except ApiError:
-            # On record once a minute: a row per refusal would be a load of its own.
-            if cache.add(f"actions:limited:{caller.agent_id}", 1, timeout=60):
-                record_refusal(caller, request_id=stamp.request_id, reason="rate_limited", now=stamp.now)
+            record_turned_away(caller, request_id=stamp.request_id, reason="rate_limited", now=stamp.now)
             raise
         return True
 
@@ -50,7 +47,7 @@ def check_pending(*, caller: Caller, form: Form, request_id: UUID, now: datetime
     """
     if settings.MAX_PENDING <= 0:
         return
-    family = caller.parent_id or caller.agent_id
+    family = caller.family
     rows = ApprovalRequest.objects.filter(owner_id=caller.owner_id).pending(now)
     waiting = rows.filter(Q(agent_id=family) | Q(agent__parent_id=family))
     ends = list(waiting.order_by("expires_at").values_list("expires_at", flat=True)[: settings.MAX_PENDING])

@@ -13,14 +13,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.authentication import caller_of, record_turned_away
+from agents.authentication import caller_of
 from agents.errors import ApiError
 from agents.fields import Text
 from agents.http import stamped
 from agents.lifecycle import NotPossible
+from agents.limits import KeptRequestsPerMinute
 from agents.models import AgentStatus
 from agents.onetime import hash_of
 from agents.permissions import AgentMayAct, AnonymousView
+from agents.refusals import on_record, read_body
 from agents.streams import event_stream
 from agents.throttling import check_rate
 from notifications import uninstalls
@@ -29,7 +31,7 @@ from notifications.reports import Diagnosis, report
 
 MAX_MESSAGE_BYTES = 4096
 CONTEXT_BYTES = 16 * 1024  # it has to be smaller
-PER_MINUTE = 60  # reports of one agent, looks at one uninstall request
+PER_MINUTE = 60  # looks at one uninstall request
 
 
 class DiagnosticsInput(serializers.Serializer[Diagnosis]):
@@ -80,13 +82,12 @@ class DiagnosticsView(APIView):
     """`POST /v1/agents/self/diagnostics`: the agent tells its owner how it is doing."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (KeptRequestsPerMinute,)
 
     @extend_schema(request=DiagnosticsInput, responses={200: DiagnosticsOutput})
     def post(self, request: Request) -> Response:
         caller, stamp = caller_of(request), stamped(request)
-        check_rate(key=f"diagnostics:{caller.agent_id}", limit=PER_MINUTE, per_seconds=60, now=stamp.now)
-        data = DiagnosticsInput(data=request.data)
-        data.is_valid(raise_exception=True)
+        data = read_body(request, DiagnosticsInput)
         made = report(caller=caller, diagnosis=data.to_diagnosis(), request_id=stamp.request_id, now=stamp.now)
         return Response(
             {"id": str(made.pk), "report_id": str(made.pk), "received_at": made.received_at.isoformat(), "ok": True}
@@ -107,25 +108,24 @@ class RevokeRequestView(APIView):
     """`POST /v1/revoke-request`: the agent asks to be revoked. 409 where that has happened: clients clean up then."""
 
     permission_classes = (IsAuthenticated,)
+    throttle_classes = (KeptRequestsPerMinute,)
 
     @extend_schema(request=UninstallInput, responses={200: UninstallOutput})
     def post(self, request: Request) -> Response:
         caller, stamp = caller_of(request), stamped(request)
         if caller.status == AgentStatus.REVOKED:
-            record_turned_away(caller, request_id=stamp.request_id, reason="agent_revoked", now=stamp.now)
-            raise ApiError(409, "The agent is revoked already.", code="agent_revoked")
+            raise on_record(request, ApiError(409, "The agent is revoked already.", code="agent_revoked"))
         AgentMayAct().has_permission(request, self)
-        data = UninstallInput(data=request.data)
-        data.is_valid(raise_exception=True)
+        data = read_body(request, UninstallInput)
         words = "".join(c if c.isprintable() else " " for c in data.validated_data.get("reason") or "")
         try:
             token = uninstalls.ask(
                 caller=caller, reason=" ".join(words.split())[:500], request_id=stamp.request_id, now=stamp.now
             )
         except uninstalls.AlreadyRevoked as error:  # a moment ago
-            raise ApiError(409, "The agent is revoked already.", code="agent_revoked") from error
+            raise on_record(request, ApiError(409, "The agent is revoked already.", code="agent_revoked")) from error
         except NotPossible as error:
-            raise ApiError(403, str(error), reason="delegation_depth_exceeded") from error
+            raise on_record(request, ApiError(403, str(error), reason="delegation_depth_exceeded")) from error
         return Response({"revocation_token": token})
 
 

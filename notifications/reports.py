@@ -1,7 +1,7 @@
 """Agents' reports about themselves: kept as they came, on record, and told to people when they are bad news."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
@@ -17,6 +17,7 @@ from notifications.models import AgentReport, Notification, Severity
 
 _LOUD = (Severity.ERROR, Severity.CRITICAL)
 _TAG = "report:"
+_KEPT = timedelta(days=90)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,13 @@ def mark_read(*, member: Member, report_id: UUID, request_id: UUID, now: datetim
             metadata={"report_id": str(read.pk)},
         )
     return read
+
+
+def prune(*, now: datetime) -> None:
+    """Forget reports of long ago, read or not. That there was one stays on record."""
+    before = now - _KEPT
+    Notification.objects.filter(tag__startswith=_TAG, created_at__lt=before, withdrawn_at=None).update(withdrawn_at=now)
+    AgentReport.objects.filter(received_at__lt=before).delete()
 
 
 def _lines(owner: Owner) -> QuerySet[Notification]:

@@ -11,11 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from agents.authentication import caller_of, record_turned_away
+from agents.authentication import caller_of
 from agents.errors import ApiError
 from agents.http import stamped
 from agents.lifecycle import NameRefused, NotPossible
+from agents.limits import KeptRequestsPerMinute, RequestsPerMinute
 from agents.permissions import AgentMayAct
+from agents.refusals import on_record, read_body
 from agents.tokens import SigningUnavailable
 from platforms.access import ChildMayNotAsk, TooManyPending, ask
 from platforms.asks import AccessRequest
@@ -37,6 +39,7 @@ class PermissionsView(APIView):
     """`GET /v1/agent/permissions`: what the agent may do now; cheap to ask again with If-None-Match."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (RequestsPerMinute,)
 
     @extend_schema(
         parameters=[OpenApiParameter("If-None-Match", OpenApiTypes.STR, OpenApiParameter.HEADER)],
@@ -68,14 +71,14 @@ class EvaluationView(APIView):
     """`POST /v1/authzen/access`: whether a scope is granted. A scope or platform that does not exist is just not."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (RequestsPerMinute,)
 
     @extend_schema(request=EvaluationInput, responses={200: EvaluationOutput})
     def post(self, request: Request) -> Response:
-        data = EvaluationInput(data=request.data)
-        data.is_valid(raise_exception=True)
+        data = read_body(request, EvaluationInput)
         caller = caller_of(request)
         if data.validated_data["subject"]["id"] != caller.agent_id:
-            raise ApiError(403, "An agent can only ask about itself.", reason="subject_mismatch")
+            raise on_record(request, ApiError(403, "An agent can only ask about itself.", reason="subject_mismatch"))
         platform, _, scope = data.validated_data["resource"]["id"].partition(":")
         try:
             asks = may_use(
@@ -87,7 +90,9 @@ class EvaluationView(APIView):
             )
         except NotCovered as refusal:
             return Response({"decision": False, "reason": refusal.reason, "context": {"reason": refusal.reason}})
-        context = {"reason": "approved", "require_approval": asks}
+        context: dict[str, str | bool] = {"reason": "approved"}
+        if asks is not None:
+            context["require_approval"] = asks
         return Response({"decision": True, "reason": "approved", "context": context})
 
 
@@ -95,11 +100,11 @@ class AccessRequestView(APIView):
     """`POST /v1/access-request`: ask the owner for a permission. The same wish that already waits is answered again."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (KeptRequestsPerMinute,)
 
     @extend_schema(request=AccessInput, responses={202: AccessOutput})
     def post(self, request: Request) -> Response:
-        data = AccessInput(data=request.data)
-        data.is_valid(raise_exception=True)
+        data = read_body(request, AccessInput)
         stamp = stamped(request)
         try:
             wish = ask(
@@ -111,13 +116,18 @@ class AccessRequestView(APIView):
                 now=stamp.now,
             )
         except ChildMayNotAsk as error:
-            raise ApiError(403, "A child agent asks through its parent.", reason="delegation_depth_exceeded") from error
+            raise on_record(
+                request, ApiError(403, "A child agent asks through its parent.", reason="delegation_depth_exceeded")
+            ) from error
         except TooManyPending as error:
-            raise ApiError(
-                429,
-                "Too many of this agent's requests wait for an answer.",
-                code="too_many_pending",
-                headers={"Retry-After": "60"},
+            raise on_record(
+                request,
+                ApiError(
+                    429,
+                    "Too many of this agent's requests wait for an answer.",
+                    code="too_many_pending",
+                    headers={"Retry-After": "60"},
+                ),
             ) from error
         return Response({"request_token": str(wish.pk), "status": wish.status}, status=202)
 
@@ -126,12 +136,13 @@ class AccessStatusView(APIView):
     """`GET /v1/access-request/status/{token}`: only the agent that asked can read it."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (RequestsPerMinute,)
 
     @extend_schema(responses={200: AccessOutput})
     def get(self, request: Request, token: UUID) -> Response:
         wish = AccessRequest.objects.for_agent(caller_of(request).agent_id).filter(pk=token).first()
         if wish is None:
-            raise ApiError(404, "There is no such access request of this agent.", code="not_found")
+            raise on_record(request, ApiError(404, "There is no such access request of this agent.", code="not_found"))
         return Response({"status": wish.status})
 
 
@@ -139,11 +150,11 @@ class ChildrenView(APIView):
     """`POST /v1/agents/children`: an identity for a subagent, for minutes, with a part of the caller's permissions."""
 
     permission_classes = (AgentMayAct,)
+    throttle_classes = (KeptRequestsPerMinute,)
 
     @extend_schema(request=ChildInput, responses={201: ChildOutput})
     def post(self, request: Request) -> Response:
-        data = ChildInput(data=request.data)
-        data.is_valid(raise_exception=True)
+        data = read_body(request, ChildInput)
         stamp = stamped(request)
         caller = caller_of(request)
         try:
@@ -156,15 +167,16 @@ class ChildrenView(APIView):
                 now=stamp.now,
             )
         except NameRefused as error:
-            raise ApiError(400, f"name: {error}", code="invalid_request") from error
+            raise on_record(request, ApiError(400, f"name: {error}", code="invalid_request")) from error
         except TooManyChildren as error:
-            raise ApiError(409, "This agent has as many children as it may.", code="child_limit") from error
+            raise on_record(
+                request, ApiError(409, "This agent has as many children as it may.", code="child_limit")
+            ) from error
         except SigningUnavailable as error:
             raise ApiError(503, "Child tokens cannot be signed here.", code="as_signing_unavailable") from error
         except (ChildMayNotMint, NothingLeft, NotPossible) as error:
             reason = _MINT_REASONS[type(error)]
-            record_turned_away(caller, request_id=stamp.request_id, reason=reason, now=stamp.now)
-            raise ApiError(403, "Permission denied", reason=reason, code=reason) from error
+            raise on_record(request, ApiError(403, "Permission denied", reason=reason, code=reason)) from error
         return Response(_child_body(child), status=201, headers={"Cache-Control": "no-store"})
 
 

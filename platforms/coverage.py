@@ -203,8 +203,10 @@ def policy_version_of(**policy: JSON) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:16]
 
 
-def may_use(*, owner_id: UUID, agent_id: str, platform: str, scope: str, now: datetime) -> bool:
+def may_use(*, owner_id: UUID, agent_id: str, platform: str, scope: str, now: datetime) -> bool | None:
     """Whether a current grant names the scope, whatever the endpoint; the answer is whether a person will be asked.
+
+    None where that depends on what is not known: there is no connection, or several, and none is the default.
 
     Raises:
         NotCovered: as `find_coverage` does.
@@ -212,7 +214,9 @@ def may_use(*, owner_id: UUID, agent_id: str, platform: str, scope: str, now: da
     row = _current_grant(
         owner_id=owner_id, agent_id=agent_id, platform=platform, scope=scope, connection_id=None, now=now
     )
-    return row.grant_asks or bool(row.chosen and row.connection_asks)
+    if row.grant_asks:
+        return True
+    return row.connection_asks if row.chosen else None
 
 
 def _current_grant(

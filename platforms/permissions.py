@@ -13,7 +13,7 @@ from platforms.models import Connection, Grant, Platform
 
 # What the version is made of. A platform's name, how it is addressed and how long a grant still lasts are not: an
 # agent that has cached the list is wrong about nothing when they change.
-_VERSIONED = ("platformId", "scopes", "requireApproval", "approvalScopes", "connections")
+_VERSIONED = ("platformId", "scopes", "requireApproval", "approvalScopes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +35,27 @@ def permissions_of(*, agent_id: str, now: datetime) -> Permissions:
         "credential_wrapped_key", "credential_ciphertext"
     ):
         connections[connection.platform_id].append(connection)
-    platforms = [
+    both = [
         _platform(platform, grants[platform], connections[platform.pk], now)
         for platform in sorted(grants, key=lambda platform: platform.slug)
     ]
-    return Permissions(platforms=platforms, version=_version(platforms))
+    return Permissions(platforms=[entry for entry, _ in both], version=_version(both))
 
 
-def _version(platforms: list[dict[str, JSON]]) -> str:
-    what_counts = [{key: entry[key] for key in _VERSIONED if key in entry} for entry in platforms]
+def _version(both: list[tuple[dict[str, JSON], list[dict[str, JSON]]]]) -> str:
+    """Of all connections that can be used, also where there is only one and the list does not mention it."""
+    what_counts = [
+        {key: entry[key] for key in _VERSIONED if key in entry} | {"connections": connections}
+        for entry, connections in both
+    ]
     text = json.dumps(what_counts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _platform(
     platform: Platform, grants: Iterable[Grant], connections: Iterable[Connection], now: datetime
-) -> dict[str, JSON]:
+) -> tuple[dict[str, JSON], list[dict[str, JSON]]]:
+    """The platform's entry in the list, and every connection that the agent can use there."""
     by_scope = {grant.scope.name: grant for grant in grants}
     scopes = sorted(by_scope)
     # A grant of either generation may be for one connection only.
@@ -71,17 +76,18 @@ def _platform(
         {connection for some in usable.values() for connection in some},
         key=lambda connection: (connection.label, str(connection.pk)),
     )
+    all_connections = [
+        _connection(connection, [scope for scope in scopes if connection in usable[scope]], scopes)
+        for connection in listed
+    ]
     if len(listed) > 1 or any(connection.identity or connection.hint for connection in listed):
-        entry["connections"] = [
-            _connection(connection, [scope for scope in scopes if connection in usable[scope]], scopes)
-            for connection in listed
-        ]
+        entry["connections"] = all_connections
     if platform.call_style:
         entry["callStyle"] = platform.call_style
     ends = [end for grant in by_scope.values() for end in _ends(grant) if end is not None]
     if ends:
         entry["expiresInSeconds"] = int((min(ends) - now).total_seconds())
-    return entry
+    return entry, all_connections
 
 
 def _allows(grant: Grant, connection_id: UUID) -> bool:

@@ -118,7 +118,7 @@ class EvaluationInput(Object):
 
 class EvaluationContext(serializers.Serializer[None]):
     reason = serializers.CharField()
-    require_approval = serializers.BooleanField(required=False)
+    require_approval = serializers.BooleanField(required=False, help_text="Absent where it depends on the connection")
 
 
 class EvaluationOutput(serializers.Serializer[None]):

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.test import Client
 from django.utils import timezone
 
-from agents.models import Agent, AgentKey, CliLogin, CliToken, Member
+from agents.models import Agent, AgentKey, CliLogin, CliToken, Member, User
 from audit.models import AuditEvent
 from tests.agents.people import events, look, make_child
 from tests.world import Side, assertion, make_member
@@ -280,6 +280,15 @@ def test_a_stranger_can_do_nothing_to_an_owners_agents(client: Client, acme: Sid
     assert post(client, "revoke-agent", {"agentId": acme.agent.pk}, token).status_code == 404
     assert [agent["id"] for agent in listed(client, token).json()] == [stranger.agent.pk]
     assert Agent.objects.filter(owner=acme.owner, status="active").count() == 1
+
+
+def test_a_code_is_worth_nothing_once_its_person_was_switched_off(client: Client, acme: Side) -> None:
+    state = str(uuid4())
+    code = code_in(confirm(acme.admin, state))
+    User.objects.filter(pk=acme.admin.user_id).update(is_active=False)
+    answer = post(client, "cli-auth", {"action": "exchange", "state": state, "code": code})
+    assert answer.status_code == 410
+    assert not CliToken.objects.exists()
 
 
 def test_a_session_ends_with_its_time_its_member_and_its_user(client: Client, acme: Side) -> None:

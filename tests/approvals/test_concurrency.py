@@ -6,7 +6,6 @@ from dataclasses import replace
 from uuid import uuid4
 
 import pytest
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -14,6 +13,7 @@ from pytest_django.fixtures import Settings
 from agents.authentication import Caller
 from agents.errors import ApiError
 from agents.models import AgentStatus
+from agents.throttling import first_in_a_minute
 from approvals import concurrency, direct
 from approvals.concurrency import under_way
 from tests.approvals.test_actions_api import READ, WRITE, events, post
@@ -50,6 +50,7 @@ def busy(settings: Settings) -> Iterator[Busy]:
     with busy.stack:
         yield busy
     assert not concurrency._under_way
+    assert not concurrency._of_owner
 
 
 def test_a_call_too_many_is_a_429_at_once_and_nothing_is_sent(
@@ -104,13 +105,38 @@ def test_another_agent_is_not_slowed_down(client: Client, acme: Side, stranger: 
 def test_half_of_the_threads_stay_free_whoever_calls(
     client: Client, acme: Side, stranger: Side, busy: Busy, settings: Settings
 ) -> None:
-    settings.WEB_THREADS = 8
+    settings.WEB_THREADS = 12
     busy.calls(caller(acme), 4)
+    busy.calls(caller(stranger), 2)
     response = post(client, stranger, READ)
     assert (response.status_code, response.json()["code"]) == (429, "too_many_in_flight")
     assert "This server" in response.json()["error"]
-    settings.WEB_THREADS = 10
+    settings.WEB_THREADS = 14
     assert post(client, stranger, READ).status_code == 200
+
+
+def test_the_agents_of_one_owner_never_fill_all_places(
+    client: Client, acme: Side, stranger: Side, busy: Busy, settings: Settings
+) -> None:
+    settings.WEB_THREADS = 16
+    busy.calls(caller(acme), 4)
+    busy.calls(replace(caller(acme), agent_id="agt_other"), 2)
+    response = post(client, acme, READ)
+    assert (response.status_code, response.json()["code"]) == (429, "too_many_in_flight")
+    with pytest.raises(ApiError, match="agents of this account"):
+        busy.calls(replace(caller(acme), agent_id="agt_third"), 1)
+    assert post(client, stranger, READ).status_code == 200
+
+
+def test_a_call_too_many_is_a_429_without_valkey_too(
+    client: Client, acme: Side, busy: Busy, settings: Settings
+) -> None:
+    busy.calls(caller(acme), 4)
+    settings.REDIS_URL = "redis://127.0.0.1:9/0"
+    settings.CACHES = {"default": settings.CACHES["default"] | {"LOCATION": settings.REDIS_URL}}
+    for _ in range(2):
+        assert post(client, acme, READ).json()["code"] == "too_many_in_flight"
+    assert events(acme) == [("action.denied", "too_many_in_flight")] * 2  # each is the first that can be counted
 
 
 @pytest.mark.parametrize("endpoint", ["/cut", "/slow/9", "/status/500"])
@@ -137,7 +163,7 @@ def test_an_error_of_ours_gives_the_place_back(
 @pytest.mark.django_db(transaction=True)
 def test_threads_that_come_together_get_no_more_than_there_is(busy: Busy) -> None:
     who = Caller(agent_id="agt_x", agent_name="x", owner_id=uuid4(), status=AgentStatus.ACTIVE, session_id="")
-    cache.set(f"actions:crowded:{who.agent_id}", 1, timeout=60)  # it is on record
+    first_in_a_minute(key=f"turned-away:{who.agent_id}:too_many_in_flight", now=timezone.now())  # it is on record
     outcomes = list(together(*[lambda: busy.calls(who, 1)] * 12))
     assert sum(outcome is None for outcome in outcomes) == 4
     assert all(isinstance(outcome, ApiError) for outcome in outcomes if outcome is not None)

@@ -9,6 +9,7 @@ import pytest
 from tests.interop.owner import Owner
 from tests.interop.remote import Line, Remote
 from tests.interop.site import Site
+from tests.world import public_key
 
 pytestmark = [pytest.mark.interop, pytest.mark.services, pytest.mark.xdist_group("interop")]
 
@@ -63,8 +64,19 @@ def test_it_lists_what_the_agent_may_do(site: Site, mcp: Remote) -> None:
     assert stamped_version(mcp) == listed["version"]
 
 
-def test_it_reads_writes_and_may_not_delete(site: Site, mcp: Remote) -> None:
+def test_it_reads_writes_and_may_not_delete(site: Site, owner: Owner, mcp: Remote) -> None:
     assert use(mcp, "read_platform", platform="acme-chat", endpoint="/list", scope="chat:read")["data"] == [1, 2, 3]
+    message = {
+        "platform": "acme-chat",
+        "endpoint": "/api/messages",
+        "scope": "chat:write",
+        "body": {"text": "from a host"},
+    }
+    written = mcp.order("call", name="write_platform", arguments=message)
+    owner.approve("from a host")
+    assert written.outcome["returned"]["structuredContent"]["data"] == {"id": 7, "ok": True}
+    (sent,) = [request for request in site.platform.requests if "from a host" in request["body"]]
+    assert (sent["method"], sent["path"]) == ("POST", "/api/messages")
     gone = mcp.order(
         "call",
         name="delete_platform",
@@ -205,9 +217,9 @@ def test_an_invite_is_all_it_needs_to_boot(site: Site) -> None:
             ]
         finally:
             host.close()
-    reply = site.request("POST", "/v1/invites/bind", body={"bind_secret": secret, "public_key_pem": "x"})
-    assert reply.status in {400, 410}
-    assert reply.json["error"]
+    body = {"bind_secret": secret, "public_key_pem": public_key("another host")}
+    reply = site.request("POST", "/v1/invites/bind", body=body)
+    assert (reply.status, reply.json["code"]) == (410, "gone")
 
 
 def test_it_boots_without_any_identity(site: Site) -> None:

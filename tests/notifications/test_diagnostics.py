@@ -1,13 +1,17 @@
 """Agents' reports about themselves: what is taken, what is kept of it, and when people are told."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from agents import lifecycle
+from agentvalet.tasks import tidy
 from audit.models import AuditEvent
 from notifications.models import AgentReport, Notification
 from tests.agents.people import by, make_child, token_of
@@ -159,8 +163,26 @@ def test_a_stranger_does_not_see_it(client: Client, acme: Side, stranger: Side) 
 
 
 def test_an_agent_that_reports_too_often_has_to_wait(
-    client: Client, acme: Side, stranger: Side, monkeypatch: pytest.MonkeyPatch
+    client: Client, acme: Side, stranger: Side, settings: Settings
 ) -> None:
-    monkeypatch.setattr("notifications.api.PER_MINUTE", 2)
+    settings.REQUESTS_PER_MINUTE = 20
     assert [tell(client, acme).status_code for _ in range(3)] == [200, 200, 429]
     assert tell(client, stranger).status_code == 200
+
+
+def test_reports_are_kept_for_ninety_days(client: Client, acme: Side, stranger: Side) -> None:
+    old, young = (UUID(tell(client, acme).json()["id"]) for _ in range(2))
+    now = timezone.now()
+    AgentReport.objects.filter(pk=old).update(received_at=now - timedelta(days=91))
+    AgentReport.objects.filter(pk=young).update(received_at=now - timedelta(days=89))
+    tell(client, stranger)
+    Notification.objects.filter(owner=acme.owner).update(created_at=now - timedelta(days=89))
+    tidy()
+    assert AgentReport.objects.for_owner(acme.owner).get().pk == young
+    assert Notification.objects.filter(withdrawn_at=None).count() == 2
+    AgentReport.objects.for_owner(acme.owner).update(received_at=now - timedelta(days=91))
+    Notification.objects.filter(owner=acme.owner).update(created_at=now - timedelta(days=91))
+    tidy()
+    assert not AgentReport.objects.for_owner(acme.owner).exists()
+    assert Notification.objects.get(withdrawn_at=None).owner == stranger.owner
+    assert AuditEvent.objects.filter(owner_id=acme.owner.pk, event="agent.reported").count() == 2

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from audit.models import AuditEvent
 from platforms.models import Connection, Grant, Platform, Scope
-from tests.world import Side, bearer
+from tests.world import Side, bearer, make_connection
 
 
 def ask(client: Client, side: Side, wanted: str, **change: Any) -> Any:
@@ -58,7 +58,21 @@ def test_an_ended_grant_and_a_suspended_platform_say_so(client: Client, acme: Si
 
 def test_a_grant_without_a_connection_is_a_yes_all_the_same(client: Client, acme: Side) -> None:
     Connection.objects.all().delete()
-    assert ask(client, acme, "acme-chat:chat:read").json()["decision"] is True
+    assert ask(client, acme, "acme-chat:chat:read").json() == {
+        "decision": True,
+        "reason": "approved",
+        "context": {"reason": "approved"},
+    }
+    assert ask(client, acme, "acme-chat:chat:write").json()["context"]["require_approval"] is True
+
+
+def test_where_no_connection_would_be_chosen_it_does_not_say_that_nobody_is_asked(client: Client, acme: Side) -> None:
+    asking = make_connection(acme.platform, "t", label="Second", default=False)
+    Connection.objects.filter(pk=asking.pk).update(require_approval=True)
+    assert ask(client, acme, "acme-chat:chat:read").json()["context"]["require_approval"] is False  # the default
+    Connection.objects.update(is_default=False)
+    assert ask(client, acme, "acme-chat:chat:read").json()["context"] == {"reason": "approved"}
+    assert ask(client, acme, "acme-chat:chat:write").json()["context"]["require_approval"] is True
 
 
 def test_whatever_else_authzen_knows_is_not_looked_at(client: Client, acme: Side) -> None:

@@ -96,6 +96,23 @@ def test_it_moves_and_moves_back(two: Side, change: Callable[[Side], Any]) -> No
     assert version(two) == before
 
 
+ONLY: list[tuple[str, Callable[[Side], Any]]] = [
+    ("it is renamed", lambda side: Connection.objects.update(label="Other")),
+    ("it is gone", lambda side: Connection.objects.all().delete()),
+    ("another takes its place", lambda side: (side.connection.delete(), make_connection(side.platform, "t"))),
+    ("it is no default", lambda side: Connection.objects.update(is_default=False)),
+    ("another is added", lambda side: make_connection(side.platform, "t", label="Second", default=False)),
+]
+
+
+@pytest.mark.parametrize("change", [row[1] for row in ONLY], ids=[row[0] for row in ONLY])
+def test_it_moves_with_the_only_connection_too(acme: Side, change: Callable[[Side], Any]) -> None:
+    assert "connections" not in permissions_of(agent_id=acme.agent.pk, now=NOW).platforms[0]
+    before = version(acme)
+    change(acme)
+    assert version(acme) != before
+
+
 @pytest.mark.parametrize("change", [row[1] for row in STAYS], ids=[row[0] for row in STAYS])
 def test_it_stays(two: Side, change: Callable[[Side], Any]) -> None:
     before = version(two)
@@ -145,8 +162,6 @@ def effective(side: Side) -> tuple[list[tuple[Any, ...]], dict[str, list[tuple[A
             asks = row.require_approval or (bool(usable) and all(c.require_approval for c in usable))
             scopes.append((row.scope.platform.slug, row.scope.name, asks, tuple(c.pk for c in usable)))
     shown = [c for c in connections if any(c.pk in usable for *_, usable in scopes)]
-    if len(shown) < 2 and not any(c.hint or c.identity for c in shown):
-        return [row[:3] for row in scopes], {}
     facts = [(str(c.pk), c.label, c.is_default, c.require_approval, c.hint, str(c.identity or "")) for c in shown]
     return list(scopes), {"connections": facts}
 
@@ -178,6 +193,7 @@ TOGGLES: dict[str, Callable[[Side], Any]] = {
     "main asks": lambda side: flip(main(side), "require_approval", True, False),
     "second asks": lambda side: flip(second(side), "require_approval", True, False),
     "second comes and goes": drop_or_make_second,
+    "rename main": lambda side: flip(main(side), "label", "Renamed", "Main"),
     "hint": lambda side: flip(main(side), "hint", "a hint", ""),
     "identity": lambda side: flip(main(side), "identity", {"email": "a@example.com"}, None),
     "default": lambda side: flip(main(side), "is_default", True, False),
