@@ -33,7 +33,7 @@ def test_a_name_that_no_other_agent_has_stays(client: Client, acme: Side) -> Non
 
 
 def test_the_queue_and_the_page_of_the_call_say_whose_child_it_is(acme: Side, waiting: ApprovalRequest) -> None:
-    for path in ("/approvals", f"/approvals/{waiting.pk}"):
+    for path in ("/approvals", f"/approvals/{waiting.pk}", f"/m/approvals/{waiting.pk}"):
         html = signed_in(acme.admin).get(path).content.decode()
         assert html.count("child of <bdi>Acme bot</bdi>") == 2, path  # on the card, and among the facts
         assert 'data-name="Payroll bot (2) (child of Acme bot), ' in html
@@ -48,3 +48,7 @@ def test_the_line_in_the_inbox_and_the_record_say_so_too(acme: Side, waiting: Ap
 def test_a_root_agent_is_nobodys_child(client: Client, acme: Side) -> None:
     submit(acme)
     assert "child of" not in signed_in(acme.admin).get("/approvals").content.decode()
+
+
+def test_the_list_for_phones_says_so_too(acme: Side, waiting: ApprovalRequest) -> None:
+    assert "child of <bdi>Acme bot</bdi>" in signed_in(acme.admin).get("/m/approvals").content.decode()
