@@ -11,7 +11,17 @@ from agents.http import StampedRequest
 from agents.models import Member, User
 
 # What is reached without a session. Everything else asks for one; a test walks all routes.
-PUBLIC_PATHS = ("/sign-in", "/sign-in/passkey", "/sign-in/passkey/options", "/sign-out", "/health", "/api-docs")
+PUBLIC_PATHS = (
+    "/sign-in",
+    "/sign-in/passkey",
+    "/sign-in/passkey/options",
+    "/sign-out",
+    "/health",
+    "/api-docs",
+    "/sw.js",
+    "/manifest.webmanifest",
+    "/offline",
+)
 PUBLIC_PREFIXES = (
     "/v1/",  # agents show an assertion
     "/functions/v1/",  # the command line shows a token of its own

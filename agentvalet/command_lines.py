@@ -34,6 +34,11 @@ def sweeper(*, threads: int) -> list[str]:
     return [*_WORK, "--queues=sweep", f"--concurrency={threads}", "--hostname=sweeper@%h"]
 
 
+def messenger(*, threads: int) -> list[str]:
+    """Sends notifications. A push service that hangs holds up neither calls nor what looks after them."""
+    return [*_WORK, "--queues=messages", f"--concurrency={threads}", "--hostname=messenger@%h"]
+
+
 def beat(*, schedule: Path) -> list[str]:
     """Reminds the sweeper. `schedule` is a file of its own."""
     return [*_CELERY, "beat", "--schedule", str(schedule), "--pidfile=", "--loglevel=WARNING"]

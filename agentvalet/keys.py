@@ -20,6 +20,7 @@ _MAKERS: dict[str, Callable[[], str]] = {
     "AGENTVALET_AUDIT_KEY": _random_32,
     "AGENTVALET_TOKEN_KEY": _random_32,
     "AGENTVALET_RECEIPT_KEY": _random_32,
+    "AGENTVALET_VAPID_KEY": _random_32,
 }
 
 

@@ -108,8 +108,9 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         settings.APPROVED_TIMEOUT + 5,  # a call that is under way may end; what is left is found by the sweep
     )
     sweeper = child("sweeper", command_lines.sweeper(threads=settings.SWEEPER_THREADS), 10)
+    messenger = child("messenger", command_lines.messenger(threads=settings.MESSENGER_THREADS), 15)
     beat = child("beat", command_lines.beat(schedule=plan.data_dir / "beat-schedule"), 5)
-    for process, part in ((web, "web"), (worker, "worker"), (sweeper, "worker"), (beat, "beat")):
+    for process, part in ((web, "web"), (worker, "worker"), (sweeper, "worker"), (messenger, "worker"), (beat, "beat")):
         if plan.runs(part):
             supervisor.start(process)
     if plan.runs("web"):
@@ -121,8 +122,8 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         agent.env = demo.agent_environment(proxy_url=plan.public_url)
         agent.log = None  # what it prints is what a newcomer wants to see
         supervisor.start(agent)
-    # Stopped in this order: who asks, who answers, who works, who looks after it, who reminds, who is asked.
-    order = ["agent", "web", "worker", "sweeper", "beat", "platform"]
+    # Stopped in this order: who asks, who answers, who works, who looks after it, who tells, who reminds, who is asked.
+    order = ["agent", "web", "worker", "sweeper", "messenger", "beat", "platform"]
     supervisor.children.sort(key=lambda one: order.index(one.name))
 
 

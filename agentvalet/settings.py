@@ -32,6 +32,7 @@ env = environ.Env(
     AGENTVALET_AUDIT_KEY=(str, ""),
     AGENTVALET_TOKEN_KEY=(str, ""),
     AGENTVALET_RECEIPT_KEY=(str, ""),
+    AGENTVALET_VAPID_KEY=(str, ""),
     DATABASE_URL=(str, ""),
     REDIS_URL=(str, ""),
     AGENTVALET_PRIVATE_TARGETS=(list, []),
@@ -140,6 +141,7 @@ SEAL_KEY = secret("AGENTVALET_SEAL_KEY")  # base64, 32 bytes: HMAC over decision
 AUDIT_KEY = secret("AGENTVALET_AUDIT_KEY")  # base64, 32 bytes: Ed25519 seed that signs audit checkpoints
 TOKEN_KEY = secret("AGENTVALET_TOKEN_KEY")  # base64, 32 bytes: Ed25519 seed that signs the tokens of child agents
 RECEIPT_KEY = secret("AGENTVALET_RECEIPT_KEY")  # base64, 32 bytes: P-256, signs receipts; earlier ones after commas
+VAPID_KEY = secret("AGENTVALET_VAPID_KEY")  # base64, 32 bytes: P-256 scalar that signs what goes to push services
 
 # --- Apps
 INSTALLED_APPS = [
@@ -205,6 +207,7 @@ TEMPLATES = [
 WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
 WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
 SWEEPER_THREADS = 3  # one sweep, one checkpoint, one check of a whole audit chain
+MESSENGER_THREADS = 8  # messages that wait for push services and mail servers at a time
 if min(WEB_THREADS, WORKER_THREADS) < 2:
     raise ImproperlyConfigured("AGENTVALET_WEB_THREADS and AGENTVALET_WORKER_THREADS must be 2 or more.")
 
@@ -238,11 +241,13 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_PUBLISH_RETRY = False  # nobody waits for a broker: the sweep sends again
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-# Calls wait for platforms. What looks after them must never wait behind them: it has a queue and a worker of its own.
+# Calls wait for platforms. What looks after them must never wait behind them: it has a queue and a worker of its own,
+# and so have messages, which wait for push services and mail servers.
 CELERY_TASK_ROUTES = {
     name: {"queue": "sweep"}
     for name in ("approvals.sweep", "notifications.sweep", "audit.checkpoint", "audit.check", "agentvalet.tidy")
 }
+CELERY_TASK_ROUTES |= {name: {"queue": "messages"} for name in ("notifications.push",)}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
@@ -285,6 +290,10 @@ CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "agentvalet_csrf"
 SESSION_ENGINE = "agents.sessions"
 SESSION_COOKIE_AGE = 7 * 24 * 3600
 CSRF_FAILURE_VIEW = "agentvalet.errors.csrf_failure"
+
+# --- Telling people
+PUSH_TRANSPORT = "platforms.push_transport.post"  # the guarded way out, which is a layer above what uses it
+PUSH_CONTACT = PUBLIC_URL if HTTPS else "mailto:agentvalet@localhost"  # for push services, should we bother them
 
 # --- The agent API
 REST_FRAMEWORK = {

@@ -103,7 +103,7 @@ def check_vault() -> None:
 
 def check_settings() -> None:
     """Raises StartRefused for a setting that loads, but of which no part of the product could make sense later."""
-    for name in ("SEAL_KEY", "AUDIT_KEY", "TOKEN_KEY"):
+    for name in ("SEAL_KEY", "AUDIT_KEY", "TOKEN_KEY", "VAPID_KEY"):
         try:
             key = b64decode(getattr(settings, name), validate=True)
         except ValueError:

@@ -8,12 +8,13 @@ from agents import api as agents_api
 from agents import audit_views, cli_api, cli_page
 from agents import passkey_views as passkeys
 from agents import views as people
-from agentvalet import api_docs, errors, health, openapi
+from agentvalet import api_docs, errors, health, installable, openapi
 from approvals import api, views
 from approvals import decision_views as decisions
 from approvals import history_views as history
 from approvals import receipt_views as receipts
 from notifications import api as notifications_api
+from notifications import device_views as devices
 from platforms import agent_views, platform_views
 from platforms import api as platforms_api
 from platforms import inbox_views as inbox
@@ -66,6 +67,9 @@ urlpatterns = [
     path("settings/passkeys", passkeys.register, name="register-passkey"),
     path("settings/passkeys/options", passkeys.register_options, name="register-passkey-options"),
     path("settings/passkeys/<uuid:passkey_id>/delete", passkeys.delete, name="delete-passkey"),
+    path("settings/devices", devices.subscribe, name="add-device"),
+    path("settings/devices/<uuid:device_id>/test", devices.test, name="test-device"),
+    path("settings/devices/<uuid:device_id>/delete", devices.delete, name="delete-device"),
     path("cli-auth", cli_page.cli_auth, name="cli-auth"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/history", history.history, name="approval-history"),
@@ -111,6 +115,9 @@ urlpatterns = [
     path("audit/check", audit_views.check_audit, name="check-audit"),
     path("audit/export.<str:kind>", audit_views.audit_export, name="export-audit"),
     path("audit/<uuid:audit_id>", audit_views.audit_event, name="audit-event"),
+    path("sw.js", installable.service_worker, name="service-worker"),
+    path("manifest.webmanifest", installable.manifest, name="manifest"),
+    path("offline", installable.offline, name="offline"),
     # Operators
     path("health", health.health, name="health"),
     path("admin/", admin.site.urls),

@@ -15,9 +15,10 @@ from approvals.binding import Form, digest_of, write_form
 from approvals.idempotency import KeyClaim
 from approvals.models import ApprovalRequest, Decision
 from approvals.rows import next_version, record_change, repeat_of
+from approvals.telling import TITLE, headline, tag_of
 from approvals.transitions import expire
 from audit.events import Actor, Event, Result
-from notifications.inbox import notify
+from notifications import outbox
 from platforms.coverage import Coverage
 
 _T = TypeVar("_T")
@@ -111,12 +112,14 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         same_key_as=repeat.same_key_as if repeat else None,
         queue_version=next_version(caller.owner_id),
     )
-    notify(
+    outbox.ask(
         owner_id=caller.owner_id,
-        tag=f"approval:{approval.pk}",
-        title=f"Approval required: {caller.full_name} → {form.platform}/{form.scope}",
+        tag=tag_of(approval),
+        title=TITLE,
+        body=headline(agent=caller.full_name, platform=form.platform, scope=form.scope),
         url=f"/approvals/{approval.pk}",
         now=now,
+        expires_at=approval.expires_at,
     )
     record_change(
         approval,

@@ -19,7 +19,7 @@ from approvals.models import ApprovalRequest, Finding
 from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
 from approvals.step_up import Proof
-from approvals.tasks import wake_worker
+from approvals.tasks import wake_messengers, wake_worker
 from audit.events import JSON
 from crash_points import Point, crash_point
 from platforms.client import PlatformResponse
@@ -146,7 +146,9 @@ def _submit(
             requester_address=requester_address,
             request_id=request_id,
         )
-        return request(ask=ask, now=now, claim=claim)
+        approval = request(ask=ask, now=now, claim=claim)
+        wake_messengers(approval, now=now)
+        return approval
     response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now, claim=claim)
     return Forwarded(response=response, meta=meta)
 
@@ -183,6 +185,7 @@ def approve(
         raise NotAllowed
     approval = transitions.approve(member=member, approval_id=approval_id, digest=digest, via=via, now=now, proof=proof)
     transaction.on_commit(lambda: _wake_worker(approval.pk))
+    transaction.on_commit(lambda: wake_messengers(approval, now=now))
     return approval
 
 
@@ -204,9 +207,11 @@ def deny(
     """Deny the displayed call; `reason` reaches the agent. Raises as `approve` does."""
     if not member.may_decide:
         raise NotAllowed
-    return transitions.deny(
+    approval = transitions.deny(
         member=member, approval_id=approval_id, digest=digest, reason=reason[:500], via=via, now=now, proof=proof
     )
+    transaction.on_commit(lambda: wake_messengers(approval, now=now))
+    return approval
 
 
 def check_outcome(
@@ -234,10 +239,12 @@ def send_again(
     """
     if not member.may_decide:
         raise NotAllowed
-    return repeats.send_again(
+    approval, is_new = repeats.send_again(
         member=member,
         approval_id=approval_id,
         requester_address=requester_address,
         request_id=request_id,
         now=now,
     )
+    wake_messengers(approval, now=now)
+    return approval, is_new

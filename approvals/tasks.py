@@ -15,6 +15,9 @@ from approvals import runs, transitions
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from approvals.rows import going_on
+from approvals.telling import tag_of
+from notifications import outbox
+from notifications.tasks import wake_push
 
 logger = logging.getLogger(__name__)
 
@@ -58,3 +61,10 @@ def wake_worker(approval_id: UUID) -> None:
         execute_approved.delay(approval_id=str(approval_id))
     except OperationalError:
         logger.warning("the broker did not take approval %s; the sweep will send it again", approval_id)
+
+
+def wake_messengers(approval: ApprovalRequest, *, now: datetime) -> None:
+    """Have sent what is to be sent about the row, if anything is: asked for, reminded of, or withdrawn."""
+    for delivery_id in outbox.due_about(owner_id=approval.owner_id, tag=tag_of(approval), now=now):
+        if not wake_push(delivery_id):
+            return

@@ -11,6 +11,7 @@ from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.rows import SYSTEM, going_on, locked, record_change, save_changes
 from approvals.step_up import VIA, PasskeyDemanded, Proof, is_demanded, keep_proof
+from approvals.telling import tag_of
 from audit.events import Actor, Event, Result
 from crash_points import Point, crash_point
 from notifications.inbox import withdraw
@@ -121,7 +122,7 @@ def _decide(
                 "evidence_digest",
                 "seal",
             )
-            withdraw(owner_id=approval.owner_id, tag=f"approval:{approval.pk}", now=now)
+            withdraw(owner_id=approval.owner_id, tag=tag_of(approval), now=now)
             approved = decision == Decision.APPROVED
             record_change(
                 approval,
@@ -168,5 +169,5 @@ def expire(approval: ApprovalRequest, *, now: datetime) -> None:
     approval.decision = Decision.EXPIRED
     approval.decided_at = now
     save_changes(approval, "decision", "decided_at")
-    withdraw(owner_id=approval.owner_id, tag=f"approval:{approval.pk}", now=now)
+    withdraw(owner_id=approval.owner_id, tag=tag_of(approval), now=now)
     record_change(approval, Event.APPROVAL_EXPIRED, Result.DENIED, actor=SYSTEM, now=now)

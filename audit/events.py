@@ -23,6 +23,11 @@ class Event(StrEnum):
     PASSKEY_REGISTERED = "passkey.registered"
     PASSKEY_DELETED = "passkey.deleted"
 
+    # Devices that get push notifications.
+    PUSH_SUBSCRIBED = "push.subscribed"
+    PUSH_UNSUBSCRIBED = "push.unsubscribed"
+    PUSH_DROPPED = "push.dropped"  # its push service knows it no longer
+
     AGENT_CREATED = "agent.created"
     AGENT_INVITED = "agent.invited"
     AGENT_KEY_BOUND = "agent.key_bound"

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from notifications import outbox
 from notifications.models import Notification
 
 _KEPT = timedelta(days=30)  # after a line was taken out of the inbox
@@ -18,8 +19,11 @@ def notify(*, owner_id: UUID, tag: str, title: str, url: str, now: datetime) -> 
 
 
 def withdraw(*, owner_id: UUID, tag: str, now: datetime) -> None:
-    """The matter is settled: take it out of the inbox."""
-    Notification.objects.filter(owner_id=owner_id, tag=tag, withdrawn_at=None).update(withdrawn_at=now)
+    """The matter is settled: take it out of the inbox, and off the devices that show it."""
+    lines = Notification.objects.filter(owner_id=owner_id, tag=tag, withdrawn_at=None)
+    pk = lines.values_list("pk", flat=True).first()
+    if pk is not None and lines.filter(pk=pk).update(withdrawn_at=now):
+        outbox.cancel(pk, now=now)
 
 
 def prune(*, now: datetime) -> None:

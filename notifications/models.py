@@ -6,6 +6,8 @@ from typing import ClassVar, Self
 
 from django.db import models
 
+import notifications.deliveries
+import notifications.devices  # noqa: F401 - Django finds the models there through this module
 from agents.models import Agent, Owner
 
 
@@ -15,16 +17,30 @@ class Notification(models.Model):
     owner = models.ForeignKey(Owner, models.CASCADE, related_name="notifications")
     tag = models.CharField(max_length=100, help_text="What it is about; a newer one with the same tag replaces it")
     title = models.CharField(max_length=300)
+    body = models.CharField(max_length=300, blank=True, default="", db_default="")
     url = models.CharField(max_length=300)
     created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="Until when it is of use to tell anybody")
+    remind_at = models.DateTimeField(null=True, blank=True, help_text="When to tell those who have not seen it again")
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["owner", "tag"], name="notification_owner_tag_unique")]
-        indexes = [models.Index(fields=["owner", "-created_at"], name="notification_inbox")]
+        indexes = [
+            models.Index(fields=["owner", "-created_at"], name="notification_inbox"),
+            models.Index(
+                fields=["remind_at"],
+                condition=models.Q(remind_at__isnull=False, withdrawn_at__isnull=True),
+                name="notification_remind",
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.title
+
+    def is_over(self, now: datetime) -> bool:
+        """Settled, or out of time: nobody is told any more."""
+        return self.withdrawn_at is not None or (self.expires_at is not None and now >= self.expires_at)
 
 
 class Severity(models.TextChoices):

@@ -57,6 +57,7 @@ def _boot() -> Path:
         "AGENTVALET_AUDIT_KEY": key(),
         "AGENTVALET_TOKEN_KEY": key(),
         "AGENTVALET_RECEIPT_KEY": key(),
+        "AGENTVALET_VAPID_KEY": key(),
     }
     root = Path(__file__).parent.parent
     subprocess.run(  # the pages name static files by their hashes, so they have to be collected once

@@ -152,7 +152,7 @@ def test_every_change_moves_the_queue_on(acme: Side, stranger: Side) -> None:
 def test_the_inbox_line_goes_when_the_matter_is_settled(acme: Side) -> None:
     approval = submit(acme)
     line = Notification.objects.get()
-    assert line.title == "Approval required: Acme bot → acme-chat/chat:write"
+    assert (line.title, line.body) == ("Approval required", "Acme bot → acme-chat/chat:write")
     assert line.withdrawn_at is None
     deny(acme, approval)
     line.refresh_from_db()

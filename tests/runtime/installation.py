@@ -142,6 +142,7 @@ def role_of(command: str) -> str:
         ("granian", "web"),
         ("celery.beat", "beat"),
         ("queues=sweep", "sweeper"),
+        ("queues=messages", "messenger"),
         (" beat ", "beat"),
         (" worker ", "worker"),
         ("valkey-server", "valkey"),

@@ -38,7 +38,7 @@ def test_the_first_start_serves_and_prints_where(installation: Installation) -> 
     assert f"http://localhost:{installation.port}\n" in printed
     assert installation.health() == 200
     assert set(installation.processes().values()) == {
-        "up", "web", "worker", "sweeper", "beat", "valkey", "postgres",
+        "up", "web", "worker", "sweeper", "messenger", "beat", "valkey", "postgres",
     }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_a_taken_port_is_refused_before_anything_starts(installation: Installati
         other.remove()
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "sweeper", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "sweeper", "messenger", "beat"])
 def test_a_killed_child_is_started_again_without_left_overs(installation: Installation, name: str) -> None:
     installation.ensure_started()
     before = installation.pids(name)
@@ -96,7 +96,7 @@ def test_sigterm_stops_everything_in_order_and_the_next_start_keeps_the_data(
     installation.signal(signal.SIGTERM)
     order = installation.order_of_ending(patience=45)
     assert installation.wait() == 0
-    assert order == ["web", "worker", "sweeper", "beat", "valkey", "postgres", "up"]
+    assert order == ["web", "worker", "sweeper", "messenger", "beat", "valkey", "postgres", "up"]
     assert installation.processes() == {}
     installation.start()
     assert kept_words(installation) == words

@@ -1,0 +1,182 @@
+"""Push end to end: what the server sends to a push service is delivered to the real service worker in Chromium.
+
+Chromium's own push service is out of reach, so the page subscribes at ours (tests/fakes/push_service.py), which checks
+and decrypts; the plain message goes on to the service worker by way of the DevTools protocol.
+"""
+
+import json
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from playwright.sync_api import BrowserContext, CDPSession, Page, expect
+
+from approvals.models import ApprovalRequest
+from approvals.services import deny
+from notifications import outbox, push
+from notifications.deliveries import Channel
+from notifications.devices import PushDevice
+from tests.browser.conftest import OpenPage
+from tests.pages.scene import Scene
+from tests.push_fixtures import PushService
+from tests.runtime.installation import eventually
+
+pytestmark = pytest.mark.browser
+
+SUBSCRIBE = """
+([subscription]) => {
+  const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  PushManager.prototype.subscribe = async (options) => {
+    window.askedWith = options;
+    return { endpoint: subscription.endpoint, options, getKey: (name) => bytes(subscription[name]).buffer };
+  };
+}
+"""
+SHOWN = """
+async () => (await (await navigator.serviceWorker.ready).getNotifications()).map((one) => ({
+  title: one.title, body: one.body, tag: one.tag, silent: one.silent, actions: one.actions.map((action) => action.title),
+}))
+"""
+
+
+class Phone:
+    """A browser whose page has subscribed."""
+
+    def __init__(self, page: Page, push_service: PushService) -> None:
+        self.page = page
+        self.service = push_service
+        self.delivered = 0
+        self.session: CDPSession = page.context.new_cdp_session(page)
+        self.registrations: list[str] = []
+        self.session.on(
+            "ServiceWorker.workerRegistrationUpdated",
+            lambda event: self.registrations.extend(one["registrationId"] for one in event["registrations"]),
+        )
+        self.session.send("ServiceWorker.enable")
+
+    @property
+    def origin(self) -> str:
+        return "/".join(self.page.url.split("/")[:3])
+
+    def deliver(self) -> None:
+        """Hand on what the push service has got since."""
+        for message in self.service.messages[self.delivered :]:
+            self.session.send(
+                "ServiceWorker.deliverPushMessage",
+                {"origin": self.origin, "registrationId": self.registrations[-1], "data": json.dumps(message)},
+            )
+            self.delivered += 1
+
+    def shown(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.page.evaluate(SHOWN)
+        return found
+
+    def shows(self, *tags: str) -> bool:
+        """Whether exactly these notifications are on the screen, in a moment."""
+        return eventually(lambda: sorted(one["tag"] for one in self.shown()) == sorted(tags))
+
+
+def send_due() -> None:
+    now = timezone.now()
+    for pk in outbox.due(channel=Channel.PUSH, now=now).values_list("pk", flat=True):
+        push.deliver(delivery_id=pk, now=now)
+
+
+@pytest.fixture
+def phone(scene: Scene, open_page: OpenPage, push_service: PushService) -> Phone:
+    """Notifications enabled through the offer on /approvals."""
+    page = open_page("/approvals", permissions=["notifications"])
+    offer = page.get_by_role("complementary", name="Notifications")
+    expect(offer).to_be_visible()
+    page.evaluate(SUBSCRIBE, [push_service.subscription()])
+    phone = Phone(page, push_service)
+    with page.expect_navigation():
+        offer.get_by_role("button", name="Enable notifications").click()
+    expect(page.get_by_text("gets notifications from now on.")).to_be_visible()
+    page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+    return phone
+
+
+def test_a_call_is_notified_of_and_a_click_opens_its_page(scene: Scene, phone: Phone) -> None:
+    device = PushDevice.objects.get()
+    assert device.name.startswith("Chrome on ")
+    approval = scene.submit({"text": "Hello"})
+    send_due()
+    phone.deliver()
+    assert phone.shows(f"approval:{approval.pk}")
+    (shown,) = phone.shown()
+    assert (shown["title"], shown["body"]) == ("Approval required", "deploy-bot → acme-chat/chat:write")
+    assert (shown["tag"], shown["silent"]) == (f"approval:{approval.pk}", False)
+    assert shown["actions"] == ["Approve", "Deny"]
+
+    for action in ("approve", "deny", ""):
+        opened = click(phone, action)
+        assert opened == [f"{phone.origin}/approvals/{approval.pk}"]
+    assert ApprovalRequest.objects.get(pk=approval.pk).decision == "pending"  # a notification decides nothing
+
+
+def click(phone: Phone, action: str) -> list[str]:
+    """Click on the notification or one of its actions, in the service worker; what it opens."""
+    context: BrowserContext = phone.page.context
+    (worker,) = context.service_workers
+    opened: list[str] = worker.evaluate(
+        """async (action) => {
+          const opened = [];
+          const real = self.clients.openWindow;
+          self.clients.openWindow = async (url) => { opened.push(url); return null; };
+          const [shown] = await self.registration.getNotifications();
+          const waited = [];
+          const event = new NotificationEvent("notificationclick", { notification: shown, action });
+          event.waitUntil = (promise) => waited.push(promise);
+          const close = shown.close;
+          self.dispatchEvent(event);
+          await Promise.all(waited);
+          self.clients.openWindow = real;
+          await self.registration.showNotification(shown.title, { body: shown.body, tag: shown.tag, data: shown.data });
+          return opened;
+        }""",
+        action,
+    )
+    return opened
+
+
+def test_a_decision_elsewhere_takes_the_notification_away(scene: Scene, phone: Phone) -> None:
+    approval, other = scene.submit({"n": 1}), scene.submit({"n": 2})
+    send_due()
+    phone.deliver()
+    assert phone.shows(f"approval:{approval.pk}", f"approval:{other.pk}")
+    deny(member=scene.approver, approval_id=approval.pk, digest=approval.digest, via="dashboard", now=timezone.now())
+    send_due()
+    phone.deliver()
+    assert phone.shows(f"approval:{other.pk}")
+
+
+def test_a_message_that_cannot_be_read_leads_to_the_queue(scene: Scene, phone: Phone) -> None:
+    phone.session.send(
+        "ServiceWorker.deliverPushMessage",
+        {"origin": phone.origin, "registrationId": phone.registrations[-1], "data": "<b>no JSON"},
+    )
+    assert phone.shows("unknown")
+    assert phone.shown()[0]["body"] == "Something waits for you."
+
+
+def test_the_offer_is_not_made_twice(scene: Scene, open_page: OpenPage) -> None:
+    page = open_page("/approvals", permissions=["notifications"])
+    offer = page.get_by_role("complementary", name="Notifications")
+    offer.get_by_role("button", name="Not now").click()
+    expect(offer).to_be_hidden()
+    page.reload()
+    expect(page.get_by_text("✓ No pending approvals")).to_be_visible()
+    expect(offer).to_be_hidden()
+
+
+def test_offline_says_so(scene: Scene, open_page: OpenPage) -> None:
+    page = open_page("/approvals", expected="ERR_INTERNET_DISCONNECTED")
+    page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+    page.reload()  # from now on the service worker stands in between
+    page.context.set_offline(True)
+    page.goto("/agents")
+    expect(page.get_by_role("heading", name="You are offline")).to_be_visible()
+    page.context.set_offline(False)
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_role("heading", name="Pending Approvals")).to_be_visible()
