@@ -65,7 +65,7 @@ const open = async (notification) => {
   const url = new URL(notification.data?.url ?? "/approvals", self.location.origin);
   if (url.origin !== self.location.origin) return;
   const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
-  const there = windows.find((one) => new URL(one.url).pathname === url.pathname);
+  const there = windows.find((one) => [url.pathname, `/m${url.pathname}`].includes(new URL(one.url).pathname));
   await (there ? there.focus() : self.clients.openWindow(url.href));
 };
 

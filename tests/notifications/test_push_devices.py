@@ -63,7 +63,7 @@ def test_a_device_is_added_shown_tested_and_deleted(acme: Side, push_service: Pu
 
 def test_the_offer_names_the_device_and_carries_the_servers_key(acme: Side) -> None:
     client = signed_in(acme.approver)
-    page = client.get("/approvals", headers={"User-Agent": FIREFOX}).content.decode()
+    page = client.get("/m/approvals", headers={"User-Agent": FIREFOX}).content.decode()
     assert f'data-key="{application_server_key()}"' in page
     assert 'value="Firefox on Android"' in page
     assert "data-push-banner" not in signed_in(acme.auditor).get("/approvals").content.decode()
