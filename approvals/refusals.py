@@ -73,7 +73,7 @@ def note_refusal(
 
 
 def refuse_leak(*, caller: Caller, asked: Asked, reason: str, request_id: UUID, now: datetime) -> None:
-    """Turn away a call that carries a secret. Every word of the agent passes here before it gets on record.
+    """Turn away a call that carries a secret, before any word of it gets on record.
 
     Raises:
         SecretInRequest: after it is on record; a field with a secret is not.

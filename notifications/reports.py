@@ -67,12 +67,10 @@ def report(*, caller: Caller, diagnosis: Diagnosis, request_id: UUID, now: datet
             request_id=request_id,
             agent_id=caller.agent_id,
             agent_name=caller.agent_name,
-            platform=diagnosis.platform,
             session_id=caller.session_id,
-            metadata={
+            metadata={  # its words are in the report, which ends; what is here stays for good
                 "report_id": str(made.pk),
                 "severity": diagnosis.severity,
-                "code": diagnosis.code,
                 "correlation_id": str(diagnosis.correlation_id or ""),
             },
         )

@@ -75,7 +75,7 @@ def ask(*, caller: Caller, reason: str, request_id: UUID, now: datetime) -> str:
             _record(pending, Event.AGENT_UNINSTALL_EXPIRED, Result.DENIED, _SYSTEM, now, None)
         _record(
             wish, Event.AGENT_UNINSTALL_REQUESTED, Result.PENDING, caller.actor, now, request_id,
-            reason=reason, session_id=caller.session_id,
+            session_id=caller.session_id,
         )  # fmt: skip
     return token
 
@@ -107,7 +107,7 @@ def approve(*, member: Member, uninstall_id: UUID, request_id: UUID | None, now:
         return lifecycle.revoke(
             member=member,
             agent_id=wish.agent_id,
-            reason=f"It asked to be uninstalled: {wish.reason}",
+            reason="It asked to be uninstalled.",
             now=now,
             request_id=request_id,
         )
@@ -169,7 +169,6 @@ def _record(
     now: datetime,
     request_id: UUID | None,
     *,
-    reason: str = "",
     session_id: str = "",
 ) -> None:
     facts: dict[str, JSON] = {"uninstall_id": str(wish.pk), "expires_at": wish.expires_at.isoformat()}
@@ -182,7 +181,6 @@ def _record(
         request_id=request_id,
         agent_id=wish.agent_id,
         agent_name=wish.agent.name,
-        reason=reason,
         session_id=session_id,
         metadata=facts,
     )

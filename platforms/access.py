@@ -194,5 +194,5 @@ def _record(
         platform=request.platform,
         action=action or request.scope,
         session_id=session_id,
-        metadata={"access_request": str(request.pk), "reason": request.reason},
+        metadata={"access_request": str(request.pk)},
     )

@@ -1,5 +1,6 @@
 """The agent API about permissions: what there are, whether one would do, asking for one, passing some to a child."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -19,10 +20,12 @@ from agents.limits import KeptRequestsPerMinute, RequestsPerMinute
 from agents.permissions import AgentMayAct
 from agents.refusals import on_record, read_body
 from agents.tokens import SigningUnavailable
+from audit.events import JSON
 from platforms.access import ChildMayNotAsk, TooManyPending, ask
 from platforms.asks import AccessRequest
 from platforms.children import Child, ChildMayNotMint, NothingLeft, TooManyChildren, mint_child
 from platforms.coverage import NotCovered, may_use
+from platforms.leaks import SecretInRequest, refuse_secrets
 from platforms.permissions import permissions_of
 from platforms.serializers import (
     AccessInput,
@@ -33,6 +36,7 @@ from platforms.serializers import (
     EvaluationOutput,
     PermissionsOutput,
 )
+from platforms.vault import KeyServiceError
 
 
 class PermissionsView(APIView):
@@ -65,6 +69,24 @@ def _matches(header: str, etag: str) -> bool:
     """RFC 9110, section 13.1.2: a list of tags or "*", compared without regard to W/."""
     tags = parse_etags(header)
     return "*" in tags or etag in {tag.removeprefix("W/") for tag in tags}
+
+
+def _refuse_secrets(request: Request, words: Mapping[str, str]) -> None:
+    """Turn the request away if the agent's words hold a secret: they would get on record, and stay there.
+
+    Raises:
+        ApiError: 403 with the field, or 502 where it cannot be known what to look for.
+    """
+    try:
+        refuse_secrets(owner_id=caller_of(request).owner_id, texts=words)
+    except SecretInRequest as leak:
+        extra: dict[str, JSON] = {"detail": str(leak), "policy_id": "guardrail:leaked-secrets"}
+        refusal = ApiError(
+            403, "Permission denied", reason="denied_by_guardrail", code="secret_in_request", extra=extra
+        )
+        raise on_record(request, refusal) from leak
+    except KeyServiceError as away:
+        raise on_record(request, ApiError(502, str(away), code="credential_unavailable")) from away
 
 
 class EvaluationView(APIView):
@@ -105,6 +127,9 @@ class AccessRequestView(APIView):
     @extend_schema(request=AccessInput, responses={202: AccessOutput})
     def post(self, request: Request) -> Response:
         data = read_body(request, AccessInput)
+        _refuse_secrets(
+            request, {name: data.validated_data.get(name) or "" for name in ("platform", "scope", "reason")}
+        )
         stamp = stamped(request)
         try:
             wish = ask(
@@ -155,6 +180,7 @@ class ChildrenView(APIView):
     @extend_schema(request=ChildInput, responses={201: ChildOutput})
     def post(self, request: Request) -> Response:
         data = read_body(request, ChildInput)
+        _refuse_secrets(request, {"name": data.validated_data.get("name") or ""})
         stamp = stamped(request)
         caller = caller_of(request)
         try:

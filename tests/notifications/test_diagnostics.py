@@ -54,12 +54,7 @@ def test_a_report_is_kept_as_it_came(client: Client, acme: Side) -> None:
 def test_it_is_on_record(client: Client, acme: Side) -> None:
     tell(client, acme)
     row = AuditEvent.objects.get()
-    assert (row.event, row.agent_id, row.session_id, row.platform) == (
-        "agent.reported",
-        acme.agent.pk,
-        "run:1",
-        "acme-chat",
-    )
+    assert (row.event, row.agent_id, row.session_id) == ("agent.reported", acme.agent.pk, "run:1")
     assert row.metadata["report_id"] == str(AgentReport.objects.get().pk)
     assert row.metadata["severity"] == "error"
 

@@ -170,6 +170,43 @@ def test_a_call_costs_one_query_once_the_credentials_are_known(
         refuse_secrets(owner_id=acme.owner.pk, texts=texts)
 
 
+# (where else an agent has words of its own, whether they are refused for a secret)
+WORDS: list[tuple[str, Any, bool]] = [
+    ("/v1/access-request", lambda secret: {"platform": "acme-chat", "reason": f"I found {secret}"}, True),
+    ("/v1/access-request", lambda secret: {"platform": "acme-chat", "scope": secret, "reason": "x"}, True),
+    ("/v1/access-request", lambda secret: {"platform": secret, "reason": "x"}, True),
+    (
+        "/v1/agents/children",
+        lambda secret: {"name": secret, "grants": [{"platform": "acme-chat", "scopes": ["chat:read"]}]},
+        True,
+    ),
+    ("/v1/revoke-request", lambda secret: {"reason": f"I found {secret}"}, False),
+    (
+        "/v1/agents/self/diagnostics",
+        lambda secret: {"severity": "error", "message": secret, "code": secret, "platform": secret, "endpoint": secret},
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "words", "is_refused"), WORDS)
+def test_no_words_of_an_agent_bring_a_secret_into_the_log(
+    client: Client, acme: Side, platform: CountingPlatform, path: str, words: Any, is_refused: bool
+) -> None:
+    response = client.post(
+        path,
+        words(platform.token),
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {assertion(acme.agent)}"},
+    )
+    assert (response.status_code == 403) == is_refused
+    if is_refused:
+        assert response.json()["code"] == "secret_in_request"
+    rows = [event.canonical for event in AuditEvent.objects.all()]
+    assert rows
+    assert not [row for row in rows if platform.token in row]
+
+
 MIB = 1024 * 1024
 HOSTILE = [
     ("sk-", "sk-" * (MIB // 3)),
