@@ -14,7 +14,7 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine faults fuzz screenshots
+.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine faults fuzz screenshots bench-pages
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each
 
 fuzz: $(TESTS) ## send 300 requests per operation of the API, valid and not (SCHEMATHESIS_EXAMPLES=…)
 	@SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest tests/api/test_schemathesis.py --numprocesses 2 $(ARGS)
+
+bench-pages: $(TESTS) ## time the pages over 500 waiting calls and 1,000,000 audit rows (ARGS=--rows=…)
+	@$(BIN)/python -m bench.pages $(ARGS)
 
 screenshots: $(TESTS) ## take the pictures in docs/screenshots anew
 	@$(BIN)/python -m pytest tests/browser/screenshots.py $(ARGS)

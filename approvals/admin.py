@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Length, Substr
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal
@@ -20,8 +20,9 @@ from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import RightLost
 from approvals.step_up import check_evidence
-from audit.admin import ReadOnlyAdmin
-from audit.models import AuditEvent
+from audit.admin import ReadOnlyAdmin, story_table
+from audit.admin_lists import PeriodFilter
+from audit.browse import story
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,12 @@ class DecisionFilter(admin.SimpleListFilter):
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(ReadOnlyAdmin):
     list_display = ["created_at", "owner", "agent_name", "platform", "scope", "decision", "decided_by", "result_status"]
-    list_filter = [DecisionFilter]
+    list_filter = [DecisionFilter, PeriodFilter]
     list_select_related = ["owner"]
-    date_hierarchy = "created_at"
+    period_field = "created_at"
     ordering = ["-created_at"]
     search_fields = ["agent_name"]  # shows the box; get_search_results says what it finds
     search_help_text = "Approval id, request id, owner id, agent id, or a part of an agent's name"
-    show_full_result_count = False
-    list_per_page = 50
     fields: ClassVar = [
         "integrity", "id", "request_id", "owner", "agent_id", "agent_name", "platform", "scope", "connection_id",
         "connection_label", "reason", "requester_address", "created_at", "expires_at",
@@ -116,28 +115,12 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
     def seal_hex(self, approval: ApprovalRequest) -> str:
         return bytes(approval.seal).hex() if approval.seal else "-"
 
-    @admin.display(description="Every audit row of this approval")
+    @admin.display(description="Every audit row of this request")
     def story(self, approval: ApprovalRequest) -> SafeString:
-        events = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk).order_by("seq")
-        rows = format_html_join(
-            "",
-            '<tr><td>{}</td><td><a href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>',
-            (
-                (
-                    event.at.isoformat(timespec="milliseconds"),
-                    reverse("admin:audit_auditevent_change", args=[event.pk]),
-                    event.event,
-                    event.result,
-                    event.actor_label,
-                    event.reason,
-                )
-                for event in events
-            ),
-        )
+        events = story(owner_id=approval.owner_id, request_id=approval.request_id, approval_id=approval.pk)
         more = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': str(approval.request_id)})}"
-        return format_html(
-            '<table><tbody>{}</tbody></table><a href="{}">Audit log, request {}</a>', rows, more, approval.request_id
-        )
+        link = format_html('<a href="{}">Audit log, request {}</a>', more, approval.request_id)
+        return story_table(events) + link
 
 
 def _shown(head: str, length: int) -> SafeString:

@@ -8,9 +8,11 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from audit.admin_lists import BoundedPaginator, PeriodFilter
+from audit.browse import MOST_EXAMINED, story_of
 from audit.events import Result
 from audit.models import AuditEvent, ChainHead, Checkpoint
 
@@ -27,6 +29,9 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
     """
 
     actions = None
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -63,16 +68,37 @@ class ResultFilter(admin.SimpleListFilter):
         return queryset.filter(result=self.value()) if self.value() else queryset
 
 
+def story_table(events: list[AuditEvent]) -> SafeString:
+    """The rows of a story, each a link to its page."""
+    rows = format_html_join(
+        "",
+        '<tr><td>{}</td><td><a href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>',
+        (
+            (
+                event.at.isoformat(timespec="milliseconds"),
+                reverse("admin:audit_auditevent_change", args=[event.pk]),
+                event.event,
+                event.result,
+                event.actor_label,
+                event.reason,
+            )
+            for event in events
+        ),
+    )
+    return format_html("<table><tbody>{}</tbody></table>", rows)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
     list_display = ["at", "owner_id", "seq", "agent_name", "platform", "action", "event", "result", "reason"]
-    list_filter = [ResultFilter]
-    date_hierarchy = "at"
+    list_filter = [ResultFilter, PeriodFilter]
+    period_field = "at"
     ordering = ["-at"]
     search_fields = ["agent_name"]  # shows the box; get_search_results says what it finds
-    search_help_text = "Request id, approval id, audit id, owner id, agent id, or a part of an agent's name"
-    show_full_result_count = False
-    list_per_page = 50
+    search_help_text = (
+        "Request id, approval id, audit id, owner id, agent id, or a part of an agent's name "
+        f"(in the newest {MOST_EXAMINED} rows of what is filtered)"
+    )
     fields: ClassVar = [
         "same_request", "id", "owner_id", "seq", "at", "event", "result", "actor_kind", "actor_id", "actor_label",
         "agent_id", "agent_name", "platform", "action", "request_id", "approval_id", "session_id", "reason",
@@ -82,7 +108,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[AuditEvent], search_term: str
     ) -> tuple[QuerySet[AuditEvent], bool]:
-        """Ids go through their indexes; a part of a name has to read the rows."""
+        """Ids go through their indexes; a part of a name has to read rows."""
         term = search_term.strip()
         if not term:
             return queryset, False
@@ -91,20 +117,24 @@ class AuditEventAdmin(ReadOnlyAdmin):
         except ValueError:
             pass
         else:
-            return queryset.filter(
-                Q(request_id=wanted) | Q(approval_id=wanted) | Q(id=wanted) | Q(owner_id=wanted)
-            ), False
+            if ChainHead.objects.filter(pk=wanted).exists():
+                return queryset.filter(owner_id=wanted), False
+            return queryset.filter(Q(request_id=wanted) | Q(approval_id=wanted) | Q(id=wanted)), False
         if term.startswith("agt_"):
             # The index begins with the owner; naming the few owners lets it be used.
             return queryset.filter(owner_id__in=ChainHead.objects.values("owner_id"), agent_id=term), False
-        return queryset.filter(agent_name__icontains=term), False
+        # No index has parts of names: look through the newest rows only.
+        newest = queryset.order_by("-at").values_list("at", flat=True)
+        oldest = newest[MOST_EXAMINED - 1 : MOST_EXAMINED].first()
+        return (queryset.filter(at__gte=oldest) if oldest else queryset).filter(agent_name__icontains=term), False
 
     @admin.display(description="The whole story of this request")
     def same_request(self, event: AuditEvent) -> SafeString | str:
         if event.request_id is None:
             return "-"
         url = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': str(event.request_id)})}"
-        return format_html('<a href="{}">every audit row of request {}</a>', url, event.request_id)
+        link = format_html('<a href="{}">every audit row of request {}</a>', url, event.request_id)
+        return story_table(story_of(event=event)) + link
 
     @admin.display(description="hash")
     def hash_hex(self, event: AuditEvent) -> str:

@@ -65,25 +65,28 @@ def read_page(*, owner_id: UUID, filters: Filters, before: Key | None) -> Page:
 
 
 def story_of(*, event: AuditEvent) -> list[AuditEvent]:
-    """Every row of the event's request and of its approval, in order; at most MOST_OF_A_STORY.
+    """The story that the event is a part of; the event alone where it has neither request nor approval."""
+    if event.request_id is None and event.approval_id is None:
+        return [event]
+    return story(owner_id=event.owner_id, request_id=event.request_id, approval_id=event.approval_id)
+
+
+def story(*, owner_id: UUID, request_id: UUID | None, approval_id: UUID | None) -> list[AuditEvent]:
+    """Every row of the request and of its approval, in order; at most MOST_OF_A_STORY.
 
     An approval is decided and run in requests of their own, so the way goes from the request to its approvals and
     from there to all of their rows.
     """
-    rows = AuditEvent.objects.for_owner(event.owner_id)
-    approvals = {event.approval_id} if event.approval_id else set()
-    requests = {event.request_id} if event.request_id else set()
+    rows = AuditEvent.objects.for_owner(owner_id)
+    requests = {request_id} if request_id else set()
+    approvals = {approval_id} if approval_id else set()
     if requests:
         of_request = rows.filter(request_id__in=requests, approval_id__isnull=False)
         approvals.update(one for one in of_request.values_list("approval_id", flat=True)[:MOST_OF_A_STORY] if one)
     if approvals:
         of_approvals = rows.filter(approval_id__in=approvals, request_id__isnull=False)
         requests.update(one for one in of_approvals.values_list("request_id", flat=True)[:MOST_OF_A_STORY] if one)
-    related = Q(pk=event.pk)
-    if requests:
-        related |= Q(request_id__in=requests)
-    if approvals:
-        related |= Q(approval_id__in=approvals)
+    related = Q(request_id__in=requests) | Q(approval_id__in=approvals)
     return list(rows.filter(related).defer("hash").order_by("seq")[:MOST_OF_A_STORY])
 
 
