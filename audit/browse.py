@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from audit.filters import Filters, select
+from audit.filters import Filters, planned_for_values, select
 from audit.models import AuditEvent, AuditEventQuerySet
 
 ROWS_PER_PAGE = 50
@@ -50,6 +50,11 @@ def read_page(*, owner_id: UUID, filters: Filters, before: Key | None) -> Page:
 
     Where no index serves all filters at once, a page looks through MOST_EXAMINED rows and then says how far it got.
     """
+    with planned_for_values():
+        return _read_page(owner_id, filters, before)
+
+
+def _read_page(owner_id: UUID, filters: Filters, before: Key | None) -> Page:
     found, among = select(owner_id=owner_id, filters=filters)
     if before is not None:
         found = _older(found, before)

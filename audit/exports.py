@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
 from audit.chain import timestamp
-from audit.filters import Filters, select
+from audit.filters import Filters, planned_for_values, select
 from audit.models import AuditEvent
 
 BATCH = 1000  # rows per query and per piece of the answer
@@ -58,7 +58,11 @@ def matching(*, owner_id: UUID, filters: Filters) -> Iterator[list[AuditEvent]]:
     """The rows in the order of time, oldest first, in batches. Rows recorded meanwhile may or may not be there."""
     found, _ = select(owner_id=owner_id, filters=filters)
     rows = found.defer("hash").order_by("at", "seq")
-    while batch := list(rows[:BATCH]):
+    while True:
+        with planned_for_values():
+            batch = list(rows[:BATCH])
+        if not batch:
+            return
         yield batch
         last = batch[-1]
         rows = rows.filter(at__gte=last.at).exclude(at=last.at, seq__lte=last.seq)

@@ -1,11 +1,14 @@
 """What a reader of the log asks for: the form of the filters, and the rows that it stands for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.db import connection, transaction
 from django.db.models import BooleanField, Q
 from django.db.models.expressions import RawSQL
 
@@ -63,6 +66,19 @@ class Filters:
             return UUID(self.search)
         except ValueError:
             return None
+
+
+@contextmanager
+def planned_for_values() -> Iterator[None]:
+    """A transaction in which PostgreSQL plans each query for its very values.
+
+    Prepared statements get, after some runs, one plan for all values. That one walks the whole log in the order of
+    time for a value of which there are ten rows, because most values have many.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        yield
 
 
 def select(*, owner_id: UUID, filters: Filters) -> tuple[AuditEventQuerySet, AuditEventQuerySet | None]:

@@ -98,7 +98,8 @@ def _records(
         agent_id, name = agents[0] if seq % 2 else agents[seq * 31 % AGENTS]
         of_approval = str(event).startswith("approval.")
         at = begin + seq * step
-        texts = (agent_id, name, PLATFORMS[seq * 17 % len(PLATFORMS)], "chat:write", "", reason)
+        platform = "rare" if seq % RARE == 8 else PLATFORMS[seq * 17 % len(PLATFORMS)]
+        texts = (agent_id, name, platform, "chat:write", "", reason)
         fields = (
             uuid4(), owner.pk, at, str(event), str(result), "agent", agent_id, name, request_id,
             approval_id if of_approval else None, *texts,

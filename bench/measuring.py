@@ -55,6 +55,7 @@ def prepare(*, rows: int, calls: int) -> tuple[Client, Pages]:
         ("/audit, result", log(result="denied"), {}),
         ("/audit, rare result", log(result="unknown"), {}),
         ("/audit, platform", log(q="stripe"), {}),
+        ("/audit, rare platform", log(q="rare"), {}),
         ("/audit, request id", log(q=request_id), {}),
         ("/audit, approval id", log(q=approval_id), {}),
         ("/audit, id that is nowhere", log(q="7d9f3a52-1111-4222-8333-444455556666"), {}),

@@ -58,8 +58,8 @@ def test_an_export_reads_no_more_than_a_batch_at_once(
     pieces = exports.as_jsonl(exports.matching(owner_id=owner_id, filters=Filters()))
     with CaptureQueriesContext(connection) as queries:
         next(pieces)
-    assert len(queries) == 1
-    assert "LIMIT 2" in queries[0]["sql"]
+    [sql] = [query["sql"] for query in queries if "FROM" in query["sql"]]
+    assert "LIMIT 2" in sql
 
 
 @pytest.mark.parametrize("spoof", SPOOFS, ids=lambda spoof: spoof.name)
