@@ -6,9 +6,7 @@ Queries: counted in this process by Django, for the same page and the same datab
 """
 
 import argparse
-import base64
 import os
-import secrets
 import shutil
 import socket
 import statistics
@@ -24,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from agentvalet import embedded  # noqa: E402
+from agentvalet import embedded, keys  # noqa: E402
 
 TARGET = 150.0  # ms, first byte
 
@@ -39,15 +37,11 @@ def installation(port: int) -> Iterator[None]:
     try:
         postgres.start()
         valkey.start()
-        os.environ |= {
+        os.environ |= keys.fresh() | {
             "DJANGO_SETTINGS_MODULE": "agentvalet.settings",
             "AGENTVALET_DATA": str(data),
             "DATABASE_URL": embedded.database_url(data),
             "REDIS_URL": embedded.redis_url(data),
-            "AGENTVALET_SECRET_KEY": secrets.token_urlsafe(48),
-            "AGENTVALET_VAULT_KEYS": f"k1:{_key()}",
-            "AGENTVALET_SEAL_KEY": _key(),
-            "AGENTVALET_AUDIT_KEY": _key(),
             "AGENTVALET_PUBLIC_URL": f"http://localhost:{port}",
             "AGENTVALET_LOG_LEVEL": "ERROR",
         }
@@ -63,10 +57,6 @@ def installation(port: int) -> Iterator[None]:
         valkey.stop()
         postgres.stop()
         shutil.rmtree(top, ignore_errors=True)
-
-
-def _key() -> str:
-    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 @contextmanager
@@ -101,6 +91,8 @@ def first_bytes(port: int, path: str, headers: dict[str, str], rounds: int) -> t
         times.append((time.perf_counter() - began) * 1000)
         answer.read()
         status = answer.status
+        if status >= 400:
+            raise SystemExit(f"{path} answered {status}: nothing to time.")
     connection.close()
     return status, times[3:]
 
