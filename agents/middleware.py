@@ -18,6 +18,7 @@ PUBLIC_PATHS = (
     "/sign-out",
     "/health",
     "/api-docs",
+    "/approve",  # a delegate shows the token of a link
     "/sw.js",
     "/manifest.webmanifest",
     "/offline",

@@ -10,6 +10,7 @@ from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 from django.db.models.functions import Lower
 
+import agents.delegate_model
 import agents.passkey_models  # noqa: F401 - Django finds the models there through this module
 
 INVITE_LIFETIME = timedelta(minutes=30)

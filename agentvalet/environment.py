@@ -11,7 +11,9 @@ KEYS = (
     "AGENTVALET_AUDIT_KEY",
     "AGENTVALET_TOKEN_KEY",
     "AGENTVALET_RECEIPT_KEY",
+    "AGENTVALET_VAPID_KEY",
 )
+_IN_FILES = (*KEYS, "AGENTVALET_EMAIL_URL")  # may be NAME_FILE
 # What production mode has no default for, and what to say about it.
 _NEEDED = {
     "AGENTVALET_PUBLIC_URL": " (as in https://valet.example.com)",
@@ -39,7 +41,7 @@ def lacking(environ: Mapping[str, str]) -> str:
 
 def unknown(environ: Mapping[str, str], *, known: Collection[str]) -> dict[str, str]:
     """A sentence for each variable that begins like one of ours and is none; with a question if it is near one."""
-    names = {name for name in known if name.startswith(PREFIX)} | {f"{name}_FILE" for name in KEYS}
+    names = {name for name in known if name.startswith(PREFIX)} | {f"{name}_FILE" for name in _IN_FILES}
     strange = {name for name in environ if name.startswith(PREFIX)} - names - _CLIENTS
     nearest = {name: next(iter(get_close_matches(name, names, n=1, cutoff=_ALIKE)), "") for name in sorted(strange)}
     return {

@@ -81,9 +81,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         check_port(host=plan.host, port=plan.port)
     if plan.demo:
         demo.check_installed()
-    if not settings.PRODUCTION:
-        embedded.make_dir(plan.data_dir)
-        keys.ensure(keys_dir=settings.KEYS_DIR)
+    _make_places(plan)
     if plan.only is None:
         if not os.environ.get("DATABASE_URL"):
             supervisor.start_service(embedded.Postgres(data_dir=plan.data_dir))
@@ -131,6 +129,14 @@ def _python() -> str:
     """How this Python is called from where the person is."""
     here, python = Path.cwd(), Path(sys.executable)
     return str(python.relative_to(here) if python.is_relative_to(here) else python)
+
+
+def _make_places(plan: Plan) -> None:
+    if not settings.PRODUCTION:
+        embedded.make_dir(plan.data_dir)
+        keys.ensure(keys_dir=settings.KEYS_DIR)
+    if settings.EMAIL_FILE_PATH:  # messages with links that decide
+        Path(settings.EMAIL_FILE_PATH).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _children(plan: Plan, env: dict[str, str]) -> Callable[[str, list[str], float], Child]:

@@ -56,6 +56,8 @@ env = environ.Env(
     AGENTVALET_APPROVED_TIMEOUT=(float, 30.0),
     AGENTVALET_LEASE_MARGIN=(float, 15.0),
     AGENTVALET_CA_BUNDLE=(str, ""),
+    AGENTVALET_EMAIL_URL=(str, ""),
+    AGENTVALET_EMAIL_FROM=(str, ""),
     AGENTVALET_WEB_THREADS=(int, 32),
     AGENTVALET_WORKER_THREADS=(int, 32),
     AGENTVALET_LOG_LEVEL=(str, "INFO"),
@@ -87,19 +89,24 @@ DATA_DIR = (BASE_DIR / setting("AGENTVALET_DATA")).resolve()
 KEYS_DIR = DATA_DIR / "keys"  # local mode only; made by agentvalet.keys at the first start
 
 
+def given_secret(name: str) -> str:
+    """The secret NAME from the environment, or from the file that NAME_FILE points to; "" without either."""
+    path = env.str(f"{name}_FILE", default="")
+    if path and not Path(path).is_file():
+        raise ImproperlyConfigured(f"{name}_FILE names {path}, which is not a file: mount it or unset the variable.")
+    return env.str(name, default="") or (Path(path).read_text().strip() if path else "")
+
+
 def secret(name: str) -> str:
     """The secret NAME from the environment, from the file NAME_FILE points to, or (local mode) from KEYS_DIR.
 
     Local mode returns "" before the first start has made the key files, so that `manage.py check` and the type
     checker can load the settings; whatever needs the key fails with a sentence of its own.
     """
-    path = env.str(f"{name}_FILE", default="")
-    if path and not Path(path).is_file():
-        raise ImproperlyConfigured(f"{name}_FILE names {path}, which is not a file: mount it or unset the variable.")
-    if value := env.str(name, default="") or (Path(path).read_text().strip() if path else ""):
+    if value := given_secret(name):
         return value
     if PRODUCTION:  # an empty file; what is not set was found above
-        raise ImproperlyConfigured(f"{path} is empty: {name}_FILE names it.")
+        raise ImproperlyConfigured(f"{env.str(f'{name}_FILE', default='')} is empty: {name}_FILE names it.")
     kept = KEYS_DIR / name.removeprefix("AGENTVALET_").lower()
     return kept.read_text().strip() if kept.is_file() else ""
 
@@ -247,7 +254,7 @@ CELERY_TASK_ROUTES = {
     name: {"queue": "sweep"}
     for name in ("approvals.sweep", "notifications.sweep", "audit.checkpoint", "audit.check", "agentvalet.tidy")
 }
-CELERY_TASK_ROUTES |= {name: {"queue": "messages"} for name in ("notifications.push",)}
+CELERY_TASK_ROUTES |= {name: {"queue": "messages"} for name in ("notifications.push", "approvals.mail_link")}
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
@@ -292,6 +299,15 @@ SESSION_COOKIE_AGE = 7 * 24 * 3600
 CSRF_FAILURE_VIEW = "agentvalet.errors.csrf_failure"
 
 # --- Telling people
+_mail = env.email_url_config(given_secret("AGENTVALET_EMAIL_URL") or f"filemail:///{(DATA_DIR / 'mail').as_posix()}")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_IS_SENT = "smtp" in EMAIL_BACKEND  # else it is written to files or to the console, for a try
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
+EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = setting("AGENTVALET_EMAIL_FROM") or f"AgentValet <agentvalet@{_public.hostname}>"
 PUSH_TRANSPORT = "platforms.push_transport.post"  # the guarded way out, which is a layer above what uses it
 PUSH_CONTACT = PUBLIC_URL if HTTPS else "mailto:agentvalet@localhost"  # for push services, should we bother them
 

@@ -6,10 +6,11 @@ from django.views.generic import RedirectView
 
 from agents import api as agents_api
 from agents import audit_views, cli_api, cli_page
+from agents import delegate_views as delegates
 from agents import passkey_views as passkeys
 from agents import views as people
 from agentvalet import api_docs, errors, health, installable, openapi
-from approvals import api, views
+from approvals import api, link_views, views
 from approvals import decision_views as decisions
 from approvals import history_views as history
 from approvals import receipt_views as receipts
@@ -67,10 +68,14 @@ urlpatterns = [
     path("settings/passkeys", passkeys.register, name="register-passkey"),
     path("settings/passkeys/options", passkeys.register_options, name="register-passkey-options"),
     path("settings/passkeys/<uuid:passkey_id>/delete", passkeys.delete, name="delete-passkey"),
+    path("settings/delegates", delegates.add, name="add-delegate"),
+    path("settings/delegates/<uuid:delegate_id>/active", delegates.set_active, name="set-delegate"),
+    path("settings/delegates/<uuid:delegate_id>/delete", delegates.delete, name="delete-delegate"),
     path("settings/devices", devices.subscribe, name="add-device"),
     path("settings/devices/<uuid:device_id>/test", devices.test, name="test-device"),
     path("settings/devices/<uuid:device_id>/delete", devices.delete, name="delete-device"),
     path("cli-auth", cli_page.cli_auth, name="cli-auth"),
+    path("approve", link_views.approve, name="magic-link"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/history", history.history, name="approval-history"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),

@@ -8,7 +8,8 @@ from django.db import models
 from django.db.models import Q
 
 import approvals.evidence
-import approvals.keyed_calls  # noqa: F401 - Django finds the model there through this module
+import approvals.keyed_calls
+import approvals.link_tokens  # noqa: F401 - Django finds the models there through this module
 from agents.models import Agent, Owner
 
 

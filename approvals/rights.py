@@ -2,8 +2,10 @@
 
 from datetime import datetime, timedelta
 
+from agents.delegate_model import Delegate
 from agents.models import Agent, AgentStatus, Member
 from approvals.binding import Form
+from approvals.link_tokens import VIA
 from approvals.models import ApprovalRequest
 from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
 from platforms.endpoints import EndpointRefused, parse_endpoint
@@ -31,12 +33,7 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
     agent = Agent.objects.get(pk=approval.agent_id)
     if agent.status != AgentStatus.ACTIVE:
         raise RightLost(f"agent_{agent.status}", f"The agent is {agent.status}.")
-    decider = (
-        Member.objects.for_owner(approval.owner)
-        .filter(pk=approval.decided_by_id, user__email=approval.decided_by, user__is_active=True)
-        .first()
-    )
-    if decider is None or not decider.may_decide:
+    if not _may_decide_still(approval):
         raise RightLost("decider_not_allowed", "The person who approved may no longer decide.")
     coverage = coverage_of(approval=approval, form=form, now=now)
     if coverage.credential_version != form.credential_version:
@@ -44,6 +41,19 @@ def current_coverage(*, approval: ApprovalRequest, form: Form, now: datetime) ->
     if approval.same_key_as is not None and not coverage.honours_idempotency_key:
         raise RightLost("platform_changed", "The platform is no longer said to honour an Idempotency-Key.")
     return coverage
+
+
+def _may_decide_still(approval: ApprovalRequest) -> bool:
+    """Whether who approved has the right at this moment. The seal vouches for who it was, and by which way."""
+    if approval.decided_via == VIA:
+        delegates = Delegate.objects.for_owner(approval.owner)
+        return delegates.filter(pk=approval.decided_by_id, email=approval.decided_by, is_active=True).exists()
+    decider = (
+        Member.objects.for_owner(approval.owner)
+        .filter(pk=approval.decided_by_id, user__email=approval.decided_by, user__is_active=True)
+        .first()
+    )
+    return decider is not None and decider.may_decide
 
 
 def coverage_of(*, approval: ApprovalRequest, form: Form, now: datetime) -> Coverage:

@@ -20,6 +20,7 @@ from approvals.policy import Verdict, evaluate
 from approvals.refusals import note_refusal, refuse_leak
 from approvals.step_up import Proof
 from approvals.tasks import wake_messengers, wake_worker
+from approvals.transitions import Decider
 from audit.events import JSON
 from crash_points import Point, crash_point
 from platforms.client import PlatformResponse
@@ -172,12 +173,12 @@ def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Cover
 
 
 def approve(
-    *, member: Member, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
+    *, member: Decider, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
 ) -> ApprovalRequest:
     """Approve exactly the displayed call, and have a worker make it.
 
     Raises:
-        NotAllowed: the member is an auditor.
+        NotAllowed: the member is an auditor, the delegate not active.
         ApprovalRequest.DoesNotExist, AlreadyDecided, StaleDigest, PasskeyDemanded, PasskeyRefused: see
             `approvals.transitions.approve`.
     """
@@ -196,7 +197,7 @@ def _wake_worker(approval_id: UUID) -> None:
 
 def deny(
     *,
-    member: Member,
+    member: Decider,
     approval_id: UUID,
     digest: str,
     reason: str = "",

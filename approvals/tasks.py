@@ -11,12 +11,13 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from approvals import runs, transitions
+from approvals import magic_links, runs, transitions
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from approvals.rows import going_on
 from approvals.telling import tag_of
 from notifications import outbox
+from notifications.deliveries import Channel
 from notifications.tasks import wake_push
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ def sweep(**_: Any) -> None:
         transitions.expire_due(now=now)
     with going_on(logger, "giving up"):
         runs.give_up_lost(now=now)
+    with going_on(logger, "sending links"):
+        for delivery_id in outbox.due(channel=Channel.MAIL, now=now).values_list("pk", flat=True)[:100]:
+            if not _wake_mail(delivery_id):
+                break
     with going_on(logger, "waking workers"):
         for approval_id in _forgotten(now)[:500]:
             wake_worker(approval_id)
@@ -55,6 +60,12 @@ def _forgotten(now: datetime) -> "QuerySet[ApprovalRequest, UUID]":
     return rows.annotate(place=place).order_by("place", "decided_at").values_list("pk", flat=True)
 
 
+@shared_task(name="approvals.mail_link")
+def mail_link(*, delivery_id: int, **_: Any) -> None:
+    """Send a delegate the link of one call."""
+    magic_links.mail(delivery_id=delivery_id, now=timezone.now())
+
+
 def wake_worker(approval_id: UUID) -> None:
     """Tell a worker that the row is ready. A lost message costs seconds: the sweep sends it again."""
     try:
@@ -65,6 +76,16 @@ def wake_worker(approval_id: UUID) -> None:
 
 def wake_messengers(approval: ApprovalRequest, *, now: datetime) -> None:
     """Have sent what is to be sent about the row, if anything is: asked for, reminded of, or withdrawn."""
-    for delivery_id in outbox.due_about(owner_id=approval.owner_id, tag=tag_of(approval), now=now):
-        if not wake_push(delivery_id):
+    for delivery_id, channel in outbox.due_about(owner_id=approval.owner_id, tag=tag_of(approval), now=now):
+        if not (wake_push if channel == Channel.PUSH else _wake_mail)(delivery_id):
             return
+
+
+def _wake_mail(delivery_id: int) -> bool:
+    """Have one message to a delegate sent; if the broker is away, the sweep does it later."""
+    try:
+        mail_link.delay(delivery_id=delivery_id)
+    except OperationalError:
+        logger.warning("the broker did not take mail %s; the sweep will send it again", delivery_id)
+        return False
+    return True

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from agents.delegate_model import Delegate
 from agents.models import Member
 from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
@@ -17,6 +18,8 @@ from crash_points import Point, crash_point
 from notifications.inbox import withdraw
 
 logger = logging.getLogger(__name__)
+
+Decider = Member | Delegate
 
 
 class AlreadyDecided(Exception):
@@ -36,7 +39,7 @@ class StaleDigest(Exception):
 
 
 def approve(
-    *, member: Member, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
+    *, member: Decider, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
 ) -> ApprovalRequest:
     """Decide that exactly this call may run. `proof` is what the member's passkey signed.
 
@@ -60,7 +63,7 @@ def approve(
 
 def deny(
     *,
-    member: Member,
+    member: Decider,
     approval_id: UUID,
     digest: str,
     reason: str,
@@ -83,7 +86,7 @@ def deny(
 
 def _decide(
     *,
-    member: Member,
+    member: Decider,
     approval_id: UUID,
     digest: str,
     via: str,
@@ -104,8 +107,7 @@ def _decide(
         if open_before and not stale and not lacking:
             approval.decision = decision
             approval.decided_at = now
-            approval.decided_by_id = str(member.pk)
-            approval.decided_by = member.user.email
+            approval.decided_by_id, approval.decided_by, actor = _identity(member)
             approval.decided_via = via
             approval.deny_reason = deny_reason
             if proof is not None:
@@ -128,7 +130,7 @@ def _decide(
                 approval,
                 Event.APPROVAL_APPROVED if approved else Event.APPROVAL_DENIED,
                 Result.ALLOWED if approved else Result.DENIED,
-                actor=Actor("member", str(member.user_id), member.user.email),
+                actor=actor,
                 now=now,
                 reason=deny_reason,
                 metadata={"via": via, "evidence": approval.evidence_digest, "seal": approval.seal.hex()},
@@ -141,6 +143,13 @@ def _decide(
     if lacking:
         raise PasskeyDemanded(approval)
     return approval
+
+
+def _identity(decider: Decider) -> tuple[str, str, Actor]:
+    """Id and address for the row, and who it was for the record."""
+    if isinstance(decider, Delegate):
+        return str(decider.pk), decider.email, Actor("delegate", str(decider.pk), decider.email)
+    return str(decider.pk), decider.user.email, Actor("member", str(decider.user_id), decider.user.email)
 
 
 def _is_as_displayed(approval: ApprovalRequest, digest: str) -> bool:

@@ -23,6 +23,11 @@ class Event(StrEnum):
     PASSKEY_REGISTERED = "passkey.registered"
     PASSKEY_DELETED = "passkey.deleted"
 
+    DELEGATE_ADDED = "delegate.added"
+    DELEGATE_ACTIVATED = "delegate.activated"
+    DELEGATE_DEACTIVATED = "delegate.deactivated"
+    DELEGATE_REMOVED = "delegate.removed"
+
     # Devices that get push notifications.
     PUSH_SUBSCRIBED = "push.subscribed"
     PUSH_UNSUBSCRIBED = "push.unsubscribed"

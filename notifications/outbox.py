@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import QuerySet
 
+from agents.delegate_model import Delegate
 from agents.models import Member
 from notifications.deliveries import ASKING, Channel, Delivery, Purpose, Seen
 from notifications.devices import PushDevice
@@ -25,7 +26,8 @@ _AGAIN_SOON = timedelta(seconds=1)
 def ask(
     *, owner_id: UUID, tag: str, title: str, body: str, url: str, now: datetime, expires_at: datetime
 ) -> Notification:
-    """A line in the inbox that somebody has to decide on in time: every device that may is told, halfway once more.
+    """A line in the inbox that somebody has to decide on in time: devices and delegates are told; halfway, once
+    more, the devices of those who have not seen it.
 
     The caller holds the transaction, and `tag` is new.
     """
@@ -40,6 +42,18 @@ def ask(
         remind_at=now + (expires_at - now) / 2,
     )
     write(line, Purpose.ASK, PushDevice.objects.of_deciders(owner_id), now=now)
+    Delivery.objects.bulk_create(
+        Delivery(
+            notification=line,
+            channel=Channel.MAIL,
+            purpose=Purpose.ASK,
+            target=delegate.pk,
+            recipient=delegate.email,
+            created_at=now,
+            next_try_at=now,
+        )
+        for delegate in Delegate.objects.filter(owner_id=owner_id, is_active=True)
+    )
     return line
 
 
@@ -105,10 +119,10 @@ def due(*, channel: Channel, now: datetime) -> QuerySet[Delivery]:
     return Delivery.objects.filter(channel=channel, next_try_at__lte=now).order_by("next_try_at", "pk")
 
 
-def due_about(*, owner_id: UUID, tag: str, now: datetime) -> list[int]:
-    """The messages about one matter that are to be sent now."""
+def due_about(*, owner_id: UUID, tag: str, now: datetime) -> list[tuple[int, str]]:
+    """The messages about one matter that are to be sent now, with their channels."""
     rows = Delivery.objects.filter(notification__owner_id=owner_id, notification__tag=tag, next_try_at__lte=now)
-    return list(rows.values_list("pk", flat=True))
+    return list(rows.values_list("pk", "channel"))
 
 
 def claim(*, delivery_id: int, now: datetime) -> Delivery | None:

@@ -9,7 +9,7 @@ from django.db.backends.postgresql.operations import DatabaseOperations
 
 from tests.boot import superuser
 
-pytest_plugins = ["tests.world_fixtures", "tests.chromium", "tests.push_fixtures"]
+pytest_plugins = ["tests.world_fixtures", "tests.chromium", "tests.push_fixtures", "tests.mail_fixtures"]
 
 
 @pytest.fixture(scope="session")

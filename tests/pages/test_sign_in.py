@@ -347,6 +347,6 @@ def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
         asked += 1
     assert asked >= 5
     passkey = ("/sign-in/passkey", "/sign-in/passkey/options")
-    installable = ("/sw.js", "/manifest.webmanifest", "/offline")
+    installable = ("/approve", "/sw.js", "/manifest.webmanifest", "/offline")
     assert {"/sign-in", *passkey, "/sign-out", "/health", "/api-docs", *installable} == set(PUBLIC_PATHS)
     assert PUBLIC_PREFIXES == ("/v1/", "/functions/v1/", "/.well-known/")
