@@ -8,9 +8,9 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Max, Q, QuerySet
 
-from agents.models import Agent, AgentKind, AgentStatus, Invite, Member, Owner
+from agents.models import Agent, AgentKind, AgentQuerySet, AgentStatus, Invite, Member, Owner
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 
@@ -34,13 +34,18 @@ class NotPossible(Exception):
     """The agent is in no state for this. The text is one sentence that says so."""
 
 
+def one_line(text: str) -> str:
+    """The text in one line of printable characters."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def readable_name(text: str) -> str:
     """The name in one line of printable characters: it stands on the cards that people decide on.
 
     Raises:
         NameRefused: nothing is left of it, or it is too long.
     """
-    name = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    name = one_line(text)
     if not name:
         raise NameRefused("Give the agent a name.")
     if len(name) > MAX_NAME:
@@ -121,10 +126,35 @@ def suspend_all(*, member: Member, reason: str = "", now: datetime, request_id: 
     """Stop every active agent of the owner, children included; returns those that were stopped. Raises NotAllowed."""
     _check(member)
     with transaction.atomic():
-        active = Agent.objects.for_owner(member.owner).filter(status=AgentStatus.ACTIVE)
-        locking = active.select_for_update(of=("self",), no_key=True).order_by("pk")
-        affected = [*locking.roots(), *locking.filter(parent__isnull=False)]
+        affected = _locked_in_order(Agent.objects.for_owner(member.owner).filter(status=AgentStatus.ACTIVE))
         _change(affected, AgentStatus.SUSPENDED, _actor(member), reason, now, request_id)
+        Agent.objects.filter(pk__in=[agent.pk for agent in affected]).update(stopped_with_all_at=now)
+    return affected
+
+
+def stopped_with_all(owner: Owner) -> tuple[datetime | None, int]:
+    """When `suspend_all` last stopped agents that nobody has touched since, and how many those are."""
+    stopped = Agent.objects.for_owner(owner).filter(status=AgentStatus.SUSPENDED, stopped_with_all_at__isnull=False)
+    last = stopped.aggregate(last=Max("stopped_with_all_at"))["last"]
+    return last, stopped.filter(stopped_with_all_at=last).count() if last else 0
+
+
+def reactivate_stopped(*, member: Member, stopped_at: datetime, now: datetime, request_id: UUID | None) -> list[Agent]:
+    """Undo the `suspend_all` of that moment: exactly the agents that it stopped, but for those touched since.
+
+    A child whose time is over, or whose parent is not active, stays as it is. Raises NotAllowed.
+    """
+    _check(member)
+    with transaction.atomic():
+        agents = Agent.objects.for_owner(member.owner)
+        stopped = agents.filter(status=AgentStatus.SUSPENDED, stopped_with_all_at=stopped_at)
+        parents = Q(pk__in=stopped.filter(expires_at__gt=now).values("parent_id"))
+        found = _locked_in_order(agents.filter(Q(expires_at=None, pk__in=stopped) | parents))
+        again = [agent for agent in found if agent.stopped_with_all_at == stopped_at]
+        active = {agent.pk for agent in found if agent.status == AgentStatus.ACTIVE} | {agent.pk for agent in again}
+        children = _locked_in_order(stopped.filter(expires_at__gt=now, parent_id__in=active))
+        affected = [*again, *children]
+        _change(affected, AgentStatus.ACTIVE, _actor(member), "", now, request_id)
     return affected
 
 
@@ -186,6 +216,12 @@ def _lock(agents: QuerySet[Agent], agent_id: str) -> Agent:
     return agents.select_for_update(of=("self",), no_key=True).get(pk=agent_id)
 
 
+def _locked_in_order(agents: AgentQuerySet) -> list[Agent]:
+    """All of them, locked: roots first, then children, each by id."""
+    locking = agents.select_for_update(of=("self",), no_key=True).order_by("pk")
+    return [*locking.roots(), *locking.filter(parent__isnull=False)]
+
+
 def _lock_children(agent: Agent, statuses: Iterable[str]) -> list[Agent]:
     children = Agent.objects.filter(parent=agent, status__in=statuses)
     return list(children.select_for_update(of=("self",), no_key=True).order_by("pk"))
@@ -201,7 +237,7 @@ def _change(
 ) -> None:
     """Every row is locked. Those that are there already are left alone."""
     changed = [agent for agent in agents if agent.status != status]
-    Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(status=status)
+    Agent.objects.filter(pk__in=[agent.pk for agent in changed]).update(status=status, stopped_with_all_at=None)
     for agent in changed:
         before, agent.status = agent.status, status
         _record(

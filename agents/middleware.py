@@ -7,14 +7,17 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from agents.http import StampedRequest
+from agents.device_names import name_of
+from agents.http import StampedRequest, client_address, stamped
 from agents.models import Member, User
+from agents.sessions import SessionStore
 
 # What is reached without a session. Everything else asks for one; a test walks all routes.
 PUBLIC_PATHS = (
     "/sign-in",
     "/sign-in/passkey",
     "/sign-in/passkey/options",
+    "/join",
     "/sign-out",
     "/health",
     "/api-docs",
@@ -73,6 +76,9 @@ class SignInRequired:
                 "Ask an administrator to add you, then reload this page.",
             )
         request.member = member  # type: ignore[attr-defined]  # MemberRequest, from here on
+        if isinstance(request.session, SessionStore):
+            device = name_of(request.headers.get("User-Agent", ""))
+            request.session.note_seen(device=device, address=client_address(request), now=stamped(request).now)
         return None
 
 

@@ -11,7 +11,8 @@ from django.db import models
 from django.db.models.functions import Lower
 
 import agents.delegate_model
-import agents.passkey_models  # noqa: F401 - Django finds the models there through this module
+import agents.passkey_models
+import agents.people_models  # noqa: F401 - and those
 
 INVITE_LIFETIME = timedelta(minutes=30)
 
@@ -66,7 +67,15 @@ class Owner(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=200, unique=True)
+    approval_lifetime = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; empty: as configured")
     created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(approval_lifetime__range=(60, 43_200)), name="owner_approval_lifetime_bounds"
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -164,6 +173,7 @@ class Agent(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="The end of a child; a root agent has none")
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    stopped_with_all_at = models.DateTimeField(null=True, blank=True, help_text="Suspended then, with all the others")
 
     objects: ClassVar[AgentQuerySet] = AgentQuerySet.as_manager()  # type: ignore[assignment]
 

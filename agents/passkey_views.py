@@ -1,4 +1,4 @@
-"""Signing in with a passkey, and the settings page: the person's passkeys, and confirming who is at the screen."""
+"""Signing in with a passkey, and on /settings: the person's passkeys, and confirming who is at the screen."""
 
 import logging
 from uuid import UUID
@@ -8,27 +8,26 @@ from django.contrib import messages
 from django.contrib.auth import login
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_POST
 
-from agents import passkeys, webauthn_site
+from agents import passkeys
+from agents.confirming import CONFIRM_FIRST, NotConfirmed, confirm_by_passkey, confirm_by_password
 from agents.errors import ApiError
 from agents.http import client_address, stamped
 from agents.middleware import MemberRequest
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_models import Passkey, Purpose
-from agents.reauthentication import WINDOW, is_confirmed, note_confirmed
-from agents.throttle import NotCounted, count_try, forget_tries
+from agents.reauthentication import is_confirmed
+from agents.settings_page import settings_answer
 from agents.throttling import check_rate, first_in_a_minute, network_of
 from agents.views import next_page, record_sign_in, sign_in_page
 from audit.events import Event
 
 logger = logging.getLogger(__name__)
 
-CONFIRM_FIRST = "Confirm first that it is you."
-TOO_MANY = "Too many attempts: try again in a quarter of an hour."
 NEEDS_SCRIPT = "Passkeys need JavaScript, and a browser that knows them."
 
 
@@ -83,44 +82,18 @@ def sign_in_with_passkey(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(target)
 
 
-# --- Settings
-
-
-@never_cache
-@require_safe
-def settings_page(request: MemberRequest) -> HttpResponse:
-    return _settings(request)
-
-
-def _settings(request: MemberRequest, *, error: str = "", status: int = 200) -> HttpResponse:
-    context = {
-        "passkeys": passkeys.passkeys_of(request.member.user),
-        "possible": webauthn_site.is_possible(),
-        "confirmed": is_confirmed(request, now=request.now),
-        "minutes": int(WINDOW.total_seconds() // 60),
-        "error": error,
-    }
-    return render(request, "settings/page.html", context, status=status)
+# --- On /settings
 
 
 @never_cache
 @sensitive_post_parameters("password")
 @require_POST
 def confirm(request: MemberRequest) -> HttpResponse:
-    """The password once more. Guesses are counted with those at the sign-in."""
-    user, now = request.member.user, request.now
-    address = client_address(request)
+    """The password once more."""
     try:
-        if count_try(address=address, email=user.email, now=now) is not None:
-            return _settings(request, error=TOO_MANY, status=429)
-    except NotCounted:
-        return _settings(request, error="Nothing can be confirmed at the moment: try again in a minute.", status=503)
-    if not user.check_password(request.POST.get("password", "")[:4096]):
-        with transaction.atomic():
-            record_sign_in(request, Event.MEMBER_SIGN_IN_FAILED, user, by="password, to confirm")
-        return _settings(request, error="That is not your password.", status=400)
-    forget_tries(address=address, email=user.email, now=now)
-    note_confirmed(request, now=now)
+        confirm_by_password(request, request.POST.get("password", ""))
+    except NotConfirmed as error:
+        return settings_answer(request, error=str(error), status=error.status)
     return redirect("settings")
 
 
@@ -136,16 +109,11 @@ def confirm_with_passkey(request: MemberRequest) -> HttpResponse:
     """One of the person's passkeys has signed."""
     answer = request.POST.get("credential", "")
     if not answer:
-        return _settings(request, error=NEEDS_SCRIPT, status=400)
+        return settings_answer(request, error=NEEDS_SCRIPT, status=400)
     try:
-        signed = passkeys.finish_signing(
-            user=request.member.user, purpose=Purpose.CONFIRM, answer=answer, now=request.now
-        )
-        with transaction.atomic():
-            passkeys.note_use(signed, now=request.now)
-            note_confirmed(request, now=request.now)
-    except PasskeyRefused as error:
-        return _settings(request, error=str(error), status=400)
+        confirm_by_passkey(request, answer)
+    except NotConfirmed as error:
+        return settings_answer(request, error=str(error), status=error.status)
     return redirect("settings")
 
 
@@ -163,11 +131,11 @@ def register(request: MemberRequest) -> HttpResponse:
     """Keep the passkey that the device has made."""
     form = LabelForm(request.POST)
     if not is_confirmed(request, now=request.now):
-        return _settings(request, error=CONFIRM_FIRST, status=403)
+        return settings_answer(request, error=CONFIRM_FIRST, status=403)
     if not request.POST.get("credential"):
-        return _settings(request, error=NEEDS_SCRIPT, status=400)
+        return settings_answer(request, error=NEEDS_SCRIPT, status=400)
     if not form.is_valid():
-        return _settings(request, error="Give the passkey a name of at most 100 characters.", status=400)
+        return settings_answer(request, error="Give the passkey a name of at most 100 characters.", status=400)
     try:
         passkey = passkeys.register(
             user=request.member.user,
@@ -178,7 +146,7 @@ def register(request: MemberRequest) -> HttpResponse:
             now=request.now,
         )
     except PasskeyRefused as error:
-        return _settings(request, error=str(error), status=400)
+        return settings_answer(request, error=str(error), status=400)
     messages.success(request, f"The passkey {passkey.label} is registered.")
     return redirect("settings")
 
@@ -187,7 +155,7 @@ def register(request: MemberRequest) -> HttpResponse:
 @require_POST
 def delete(request: MemberRequest, passkey_id: UUID) -> HttpResponse:
     if not is_confirmed(request, now=request.now):
-        return _settings(request, error=CONFIRM_FIRST, status=403)
+        return settings_answer(request, error=CONFIRM_FIRST, status=403)
     try:
         passkeys.delete(
             user=request.member.user,

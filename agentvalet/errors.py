@@ -6,6 +6,8 @@ from uuid import UUID
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
+from agents.appearance import theme
+
 API_PREFIXES = ("/v1/", "/functions/")
 
 
@@ -86,5 +88,7 @@ def _answer(request: HttpRequest, status: int, title: str, sentence: str, *, api
     if request.path.startswith(API_PREFIXES):
         code = api.lower().replace(" ", "_")
         return JsonResponse(envelope(api, request_id=correlation_id, code=code), status=status)
-    context = {"title": title, "sentence": sentence, "status": status, "correlation_id": correlation_id}
+    context = {"title": title, "sentence": sentence, "status": status, "correlation_id": correlation_id} | theme(
+        request
+    )
     return HttpResponse(render_to_string("errors/error.html", context), status=status)

@@ -19,7 +19,8 @@ from django.utils import timezone
 
 from agents.enrolment import add_key, invite
 from agents.keys import KeyRefused
-from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, Role, User
+from agents.members import settle_staff
+from agents.models import Agent, AgentKey, AgentStatus, Member, Owner, User
 from agentvalet.provision_file import Document, ProvisionError
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
@@ -196,10 +197,7 @@ class _Run:
             )
             member.role = entry["role"]
             member.save(update_fields=["role"])
-        inspects = Member.objects.filter(user=user, role__in=[Role.ADMIN, Role.AUDITOR]).exists()
-        if user.is_staff != (inspects or user.is_superuser):
-            user.is_staff = not user.is_staff
-            user.save(update_fields=["is_staff"])
+        settle_staff(user)
 
     def password(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> str | None:
         """The first password of somebody who has no account, held against AUTH_PASSWORD_VALIDATORS."""

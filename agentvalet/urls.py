@@ -1,4 +1,7 @@
-"""Every route, on one screen. The agent API has no trailing slashes: clients do not follow redirects."""
+"""Every route, on one screen. The agent API has no trailing slashes: clients do not follow redirects.
+
+What stands in `sure` asks the person at the screen again who they are (`agents.confirming`).
+"""
 
 from django.contrib import admin
 from django.urls import path
@@ -7,8 +10,13 @@ from django.views.generic import RedirectView
 from agents import api as agents_api
 from agents import audit_views, cli_api, cli_page
 from agents import delegate_views as delegates
+from agents import member_views as members
 from agents import passkey_views as passkeys
+from agents import settings_views as mine
 from agents import views as people
+from agents.confirming import sure
+from agents.join_views import join
+from agents.settings_page import settings_page
 from agentvalet import api_docs, errors, health, installable, openapi
 from approvals import api, link_views, views
 from approvals import decision_views as decisions
@@ -60,16 +68,31 @@ urlpatterns = [
     path("sign-in", people.sign_in, name="sign-in"),
     path("sign-in/passkey", passkeys.sign_in_with_passkey, name="passkey-sign-in"),
     path("sign-in/passkey/options", passkeys.sign_in_options, name="passkey-sign-in-options"),
+    path("join", join, name="join"),
     path("sign-out", people.sign_out, name="sign-out"),
-    path("settings", passkeys.settings_page, name="settings"),
+    path("settings", settings_page, name="settings"),
+    path("settings/name", mine.rename, name="rename-me"),
+    path("settings/password", sure(mine.change_password), name="change-password"),
+    path("settings/theme", mine.set_theme, name="set-theme"),
+    path("settings/sessions/end", mine.end_everywhere, name="end-everywhere"),
+    path("settings/sessions/<slug:session_id>/end", mine.end_session, name="end-session"),
+    path("settings/command-lines/<int:token_id>/end", mine.end_command_line, name="end-command-line"),
+    path("settings/approval-lifetime", mine.set_approval_lifetime, name="set-approval-lifetime"),
+    path("settings/agents/suspend", mine.suspend_all, name="suspend-all"),
+    path("settings/agents/reactivate", mine.reactivate_all, name="reactivate-all"),
+    path("settings/members", members.members, name="members"),
+    path("settings/members/invite", sure(members.invite), name="invite-member"),
+    path("settings/members/<int:member_id>/role", sure(members.change_role), name="change-role"),
+    path("settings/members/<int:member_id>/remove", sure(members.remove), name="remove-member"),
+    path("settings/invitations/<int:invitation_id>/withdraw", members.withdraw, name="withdraw-invitation"),
     path("settings/confirm", passkeys.confirm, name="confirm"),
     path("settings/confirm/passkey", passkeys.confirm_with_passkey, name="passkey-confirm"),
     path("settings/confirm/passkey/options", passkeys.confirm_options, name="passkey-confirm-options"),
     path("settings/passkeys", passkeys.register, name="register-passkey"),
     path("settings/passkeys/options", passkeys.register_options, name="register-passkey-options"),
     path("settings/passkeys/<uuid:passkey_id>/delete", passkeys.delete, name="delete-passkey"),
-    path("settings/delegates", delegates.add, name="add-delegate"),
-    path("settings/delegates/<uuid:delegate_id>/active", delegates.set_active, name="set-delegate"),
+    path("settings/delegates", sure(delegates.add), name="add-delegate"),
+    path("settings/delegates/<uuid:delegate_id>/active", sure(delegates.set_active), name="set-delegate"),
     path("settings/delegates/<uuid:delegate_id>/delete", delegates.delete, name="delete-delegate"),
     path("settings/devices", devices.subscribe, name="add-device"),
     path("settings/devices/<uuid:device_id>/test", devices.test, name="test-device"),
@@ -106,13 +129,13 @@ urlpatterns = [
     path("agent-reports", inbox.agent_reports, name="agent-reports"),
     path("platforms", platform_views.platforms, name="platforms"),
     path("agents", agent_views.agents, name="agents"),
-    path("agents/new", agent_views.new_agent, name="new-agent"),
+    path("agents/new", sure(agent_views.new_agent), name="new-agent"),
     path("agents/<slug:agent_id>", agent_views.agent, name="agent"),
     path("agents/<slug:agent_id>/suspend", agent_views.suspend, name="suspend-agent"),
     path("agents/<slug:agent_id>/reactivate", agent_views.reactivate, name="reactivate-agent"),
     path("agents/<slug:agent_id>/delete", agent_views.delete, name="delete-agent"),
-    path("agents/<slug:agent_id>/install-token", agent_views.install_token, name="install-token"),
-    path("agents/<slug:agent_id>/bind-code", agent_views.bind_code, name="bind-code"),
+    path("agents/<slug:agent_id>/install-token", sure(agent_views.install_token), name="install-token"),
+    path("agents/<slug:agent_id>/bind-code", sure(agent_views.bind_code), name="bind-code"),
     path("agents/<slug:agent_id>/permissions", permissions.add, name="add-permission"),
     path("agents/<slug:agent_id>/permissions/<int:grant_id>/approval", permissions.set_approval, name="set-approval"),
     path("agents/<slug:agent_id>/permissions/<int:grant_id>/revoke", permissions.revoke, name="revoke-permission"),

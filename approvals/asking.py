@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from agents.authentication import Caller
-from agents.models import Member
+from agents.models import Member, Owner
+from agents.owner_settings import approval_lifetime
 from approvals.binding import Form, digest_of, write_form
 from approvals.idempotency import KeyClaim
 from approvals.models import ApprovalRequest, Decision
@@ -106,7 +106,7 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         session_id=caller.session_id,
         step_up=coverage.step_up,
         created_at=now,
-        expires_at=now + timedelta(seconds=settings.APPROVAL_LIFETIME),
+        expires_at=now + approval_lifetime(Owner.objects.get(pk=caller.owner_id)),
         again_of=repeat.of if repeat else None,
         again_by=repeat.by.user.email if repeat else "",
         same_key_as=repeat.same_key_as if repeat else None,

@@ -14,12 +14,19 @@ class Event(StrEnum):
     OWNER_CHANGED = "owner.changed"
 
     MEMBER_ADDED = "member.added"
+    MEMBER_INVITED = "member.invited"
+    MEMBER_INVITATION_WITHDRAWN = "member.invitation_withdrawn"
+    MEMBER_JOINED = "member.joined"
     MEMBER_ROLE_CHANGED = "member.role_changed"
     MEMBER_REMOVED = "member.removed"
     MEMBER_SIGNED_IN = "member.signed_in"
     MEMBER_SIGNED_OUT = "member.signed_out"
     MEMBER_SIGN_IN_FAILED = "member.sign_in_failed"
+    MEMBER_SESSIONS_ENDED = "member.sessions_ended"
+    MEMBER_PROFILE_CHANGED = "member.profile_changed"
+    MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105 - the name of an event
     MEMBER_CLI_SIGNED_IN = "member.cli_signed_in"
+    MEMBER_CLI_SIGNED_OUT = "member.cli_signed_out"
     PASSKEY_REGISTERED = "passkey.registered"
     PASSKEY_DELETED = "passkey.deleted"
 

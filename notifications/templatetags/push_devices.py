@@ -6,7 +6,7 @@ from django import template
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 
-from notifications.device_names import name_of
+from agents.device_names import name_of
 from notifications.devices import PushDevice
 from notifications.push import application_server_key
 

@@ -30,6 +30,8 @@
     return "The passkey could not be used. Nothing was done.";
   };
 
+  const answerOf = (form) => form.elements[form.dataset.field ?? "credential"];
+
   const fetchOptions = async (form) => {
     const response = await fetch(form.dataset.options, {
       method: "POST",
@@ -53,9 +55,9 @@
       const options = await fetchOptions(form);
       const credential = await ceremonies[form.dataset.passkey](options);
       if (!form.isConnected) return;
-      form.elements.credential.value = JSON.stringify(credential.toJSON());
+      answerOf(form).value = JSON.stringify(credential.toJSON());
       form.requestSubmit();
-      form.elements.credential.value = ""; // it is good for one time
+      answerOf(form).value = ""; // it is good for one time
     } catch (error) {
       say(form, error.sentence ?? reason(error));
     } finally {
@@ -67,7 +69,7 @@
     "submit",
     (event) => {
       const form = event.target;
-      if (!form.matches("[data-passkey]") || form.elements.credential.value) return;
+      if (!form.matches("[data-passkey]") || answerOf(form).value) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       if ("signing" in form.dataset) return;

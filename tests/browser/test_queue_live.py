@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
+from agents.people_models import Session
 from approvals.models import ApprovalRequest, Decision
 from approvals.services import deny
 from tests.browser.conftest import OpenPage

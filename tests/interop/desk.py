@@ -77,6 +77,7 @@ class Desk:
     def __init__(self, url: str) -> None:
         self.url = url
         self._seen: dict[str, list[Form]] = {}
+        self._password = ""
         self.cookies = CookieJar()
         self._opener = build_opener(HTTPCookieProcessor(self.cookies), _NoRedirect())
 
@@ -91,9 +92,17 @@ class Desk:
         body = urlencode(form.fields | fields, doseq=True).encode()
         answer = self._send(Request(urljoin(self.url, form.action), data=body))
         assert answer.status < 400, f"{answer.status} {answer.text[:2000]}"
-        return answer
+        return self._confirmed(answer)
+
+    def _confirmed(self, answer: Answer) -> Answer:
+        """Say again who is there, where the page asks for that."""
+        reader = _Reader()
+        reader.feed(answer.text)
+        asked = [form for form in reader.forms if "confirm_password" in form.fields]
+        return self.submit(asked[0], confirm_password=self._password) if asked else answer
 
     def sign_in(self, *, email: str, password: str) -> None:
+        self._password = password
         (form,) = [form for form in self.forms("/sign-in") if "password" in form.fields]
         answer = self.submit(form, email=email, password=password)
         assert answer.status == 302, answer.text

@@ -22,7 +22,7 @@ class Person:
     device: Authenticator = field(default_factory=Authenticator)
 
     def __post_init__(self) -> None:
-        self.client: Client = signed_in(self.member)
+        self.client: Client = signed_in(self.member, confirmed=False)
 
     def confirm(self, password: str = PASSWORD) -> Any:
         return self.client.post("/settings/confirm", {"password": password})

@@ -79,10 +79,17 @@ def make_scene(owner_name: str = "Acme") -> Scene:
     return Scene(**vars(side))
 
 
-def signed_in(member: Member, *, enforce_csrf_checks: bool = False) -> Client:
-    """A browser of that member, through the session only (the password is slow to check)."""
+def signed_in(member: Member, *, enforce_csrf_checks: bool = False, confirmed: bool = True) -> Client:
+    """A browser of that member, through the session only (the password is slow to check).
+
+    `confirmed`: the person has just shown again who they are (`agents.confirming`).
+    """
     client = Client(enforce_csrf_checks=enforce_csrf_checks)
     client.force_login(member.user)
+    if confirmed:
+        session = client.session
+        session["confirmed_at"] = timezone.now().timestamp()
+        session.save()
     return client
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
@@ -17,6 +16,7 @@ from agents.lifecycle import NotAllowed
 from agents.models import Agent, AgentKey, AgentStatus, Invite, InviteKind, Member
 from agents.newcomers import make_agent
 from agents.onetime import hash_of
+from agents.people_models import Session
 from audit.models import AuditEvent
 from platforms.models import Connection, Grant
 from tests.pages import asks

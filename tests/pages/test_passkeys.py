@@ -150,7 +150,7 @@ def test_registering_and_deleting_are_on_record_and_a_deleted_passkey_signs_noth
 
 
 def test_nobody_deletes_somebody_elses_passkey(scene: Scene, person: Person) -> None:
-    passkey = person.register()
+    passkey = person.register("Kitchen clock")
     other = Person(scene.approver)
     other.skip_confirming()
     assert other.client.post(f"/settings/passkeys/{passkey.pk}/delete").status_code == 404

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import redis
-from django.contrib.sessions.models import Session
 from django.core.cache import cache
 from django.core.signals import request_finished
 from django.db import DatabaseError, close_old_connections, connection
@@ -22,6 +21,7 @@ from pytest_django.fixtures import Settings
 from agents import throttle
 from agents.middleware import PUBLIC_PATHS, PUBLIC_PREFIXES
 from agents.models import Role, User
+from agents.people_models import Session
 from audit.models import AuditEvent
 from tests.pages.scene import PASSWORD, Scene, signed_in
 from tests.world import make_member
@@ -348,5 +348,5 @@ def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
     assert asked >= 5
     passkey = ("/sign-in/passkey", "/sign-in/passkey/options")
     installable = ("/approve", "/sw.js", "/manifest.webmanifest", "/offline")
-    assert {"/sign-in", *passkey, "/sign-out", "/health", "/api-docs", *installable} == set(PUBLIC_PATHS)
+    assert {"/sign-in", *passkey, "/join", "/sign-out", "/health", "/api-docs", *installable} == set(PUBLIC_PATHS)
     assert PUBLIC_PREFIXES == ("/v1/", "/functions/v1/", "/.well-known/")

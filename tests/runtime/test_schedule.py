@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
+from agents.people_models import Session
 from agentvalet.celery import app
 from agentvalet.tasks import tidy
 from notifications.inbox import notify, withdraw

@@ -1,0 +1,111 @@
+"""`sure`: a view that does nothing until the person at the screen has shown again who they are.
+
+`agentvalet/urls.py` says which ones, and nothing else does. What was sent is not lost: the page that asks carries it,
+and with the password, or a passkey's signature, beside it, it goes to where it was going.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+
+from agents import passkeys, webauthn_site
+from agents.http import client_address
+from agents.middleware import MemberRequest, wants_fragment
+from agents.passkey_answers import PasskeyRefused
+from agents.passkey_models import Purpose
+from agents.reauthentication import WINDOW, is_confirmed, note_confirmed
+from agents.throttle import NotCounted, count_try, forget_tries
+from agents.views import record_sign_in
+from audit.events import Event
+
+CONFIRM_FIRST = "Confirm first that it is you."
+TOO_MANY = "Too many attempts: try again in a quarter of an hour."
+PASSWORD, CREDENTIAL = "confirm_password", "confirm_credential"
+
+View = Callable[..., HttpResponse]
+
+
+class NotConfirmed(Exception):
+    """It may be somebody else. The text is one sentence for the page, `status` the answer's."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def confirm_by_password(request: MemberRequest, password: str) -> None:
+    """The password once more. Guesses are counted with those at the sign-in. Raises NotConfirmed."""
+    user, now, address = request.member.user, request.now, client_address(request)
+    try:
+        if count_try(address=address, email=user.email, now=now) is not None:
+            raise NotConfirmed(TOO_MANY, 429)
+    except NotCounted as error:
+        raise NotConfirmed("Nothing can be confirmed at the moment: try again in a minute.", 503) from error
+    if not user.check_password(password[:4096]):
+        with transaction.atomic():
+            record_sign_in(request, Event.MEMBER_SIGN_IN_FAILED, user, by="password, to confirm")
+        raise NotConfirmed("That is not your password.", 400)
+    forget_tries(address=address, email=user.email, now=now)
+    note_confirmed(request, now=now)
+
+
+def confirm_by_passkey(request: MemberRequest, answer: str) -> None:
+    """One of the person's passkeys has signed. Raises NotConfirmed."""
+    try:
+        signed = passkeys.finish_signing(
+            user=request.member.user, purpose=Purpose.CONFIRM, answer=answer, now=request.now
+        )
+        with transaction.atomic():
+            passkeys.note_use(signed, now=request.now)
+            note_confirmed(request, now=request.now)
+    except PasskeyRefused as error:
+        raise NotConfirmed(str(error), 400) from error
+
+
+def confirmation(request: MemberRequest) -> HttpResponse | None:
+    """The page that asks who is there; None where that has been said, just now or with this very request."""
+    if is_confirmed(request, now=request.now):
+        return None
+    if wants_fragment(request):
+        return HttpResponse(CONFIRM_FIRST, status=403, content_type="text/plain")
+    try:
+        if answer := request.POST.get(CREDENTIAL):
+            confirm_by_passkey(request, answer)
+        elif PASSWORD in request.POST:
+            confirm_by_password(request, request.POST[PASSWORD])
+        else:
+            return _page(request)
+    except NotConfirmed as error:
+        return _page(request, error=str(error), status=error.status)
+    return None
+
+
+def sure(view: View) -> View:
+    """Wrap a view: its POST waits for `confirmation`. What else it answers, it answers as before."""
+
+    @never_cache
+    @sensitive_post_parameters()
+    @wraps(view)
+    def guarded(request: MemberRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        asked = confirmation(request) if request.method == "POST" else None
+        return view(request, *args, **kwargs) if asked is None else asked
+
+    guarded.is_sure = True  # type: ignore[attr-defined]  # for the test that holds the list
+    return guarded
+
+
+def _page(request: MemberRequest, *, error: str = "", status: int = 200) -> HttpResponse:
+    ours = {PASSWORD, CREDENTIAL, "csrfmiddlewaretoken"}
+    context = {
+        "kept": [(name, value) for name, values in request.POST.lists() if name not in ours for value in values],
+        "has_passkey": webauthn_site.is_possible() and passkeys.has_passkey(request.member.user),
+        "minutes": int(WINDOW.total_seconds() // 60),
+        "error": error,
+    }
+    return render(request, "settings/confirm.html", context, status=status)
