@@ -14,7 +14,7 @@ DEMO := .venv-demo/.installed
 CLIENTS := .venv-clients/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine faults fuzz screenshots bench-pages
+.PHONY: help run demo clients test lint format types contracts drift lock clean races state-machine faults fuzz screenshots bench-pages bench-push
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ fuzz: $(TESTS) ## send 300 requests per operation of the API, valid and not (SCH
 
 bench-pages: $(TESTS) ## time the pages over 500 waiting calls and 1,000,000 audit rows (ARGS=--rows=…)
 	@$(BIN)/python -m bench.pages $(ARGS)
+
+bench-push: $(TESTS) ## time pushes from POST /v1/actions to the push service (ARGS=--calls=…)
+	@$(BIN)/python -m bench.push $(ARGS)
 
 screenshots: $(TESTS) ## take the pictures in docs/screenshots anew
 	@$(BIN)/python -m pytest tests/browser/screenshots.py $(ARGS)

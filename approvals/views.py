@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkeys import has_passkey
@@ -19,6 +19,7 @@ from approvals.listing import list_queue
 from approvals.models import ApprovalQuerySet, ApprovalRequest, Queue
 from approvals.phones import lands_on_phone_pages
 from approvals.presentation import make_card, make_cards, outcome_of
+from notifications import outbox
 
 MOST_OUTCOMES = 10  # toasts of one refresh
 
@@ -83,6 +84,15 @@ def detail(request: MemberRequest, approval_id: UUID, *, phone: bool = False) ->
     }
     template = "approvals/_queue.html" if wants_fragment(request) else "approvals/detail.html"
     return stamp(render(request, template, context), request)
+
+
+@never_cache
+@require_POST
+def seen(request: MemberRequest) -> HttpResponse:
+    """These calls (`id`, once for each) are on the member's screen: no reminder. What is not the owner's is skipped."""
+    tags = [f"approval:{text}" for text in request.POST.getlist("id")[:100] if "\0" not in text]
+    outbox.note_seen(member=request.member, tags=tags, now=request.now)
+    return HttpResponse(status=204)
 
 
 @never_cache
