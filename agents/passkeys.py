@@ -31,6 +31,7 @@ from webauthn.helpers.structs import (
 from agents import webauthn_site as site
 from agents.models import User
 from agents.passkey_answers import DeviceAnswer, PasskeyRefused, read_answer, transports_of
+from agents.passkey_keys import names_on_record
 from agents.passkey_models import Passkey, PasskeyChallenge, Purpose
 from agents.people_record import record_for_person
 from audit.events import Event
@@ -208,11 +209,6 @@ def forget_challenges(*, now: datetime) -> None:
     PasskeyChallenge.objects.filter(expires_at__lte=now).delete()
 
 
-def fingerprint(public_key: bytes) -> str:
-    """SHA-256 of a COSE key, for the record: it ties receipts to the registration."""
-    return hashlib.sha256(public_key).hexdigest()
-
-
 def _keep(challenge: bytes, *, purpose: Purpose, user: User | None, bound: bytes, now: datetime) -> None:
     PasskeyChallenge.objects.create(
         challenge=challenge, purpose=purpose, user=user, bound=bound, expires_at=now + CHALLENGE_LIFETIME
@@ -252,6 +248,6 @@ def _record(event: Event, passkey: Passkey, *, request_id: UUID, address: str | 
         metadata={
             "passkey_id": str(passkey.pk),
             "label": passkey.label,
-            "public_key_sha256": fingerprint(bytes(passkey.public_key)),
+            **names_on_record(credential_id=bytes(passkey.credential_id), public_key=bytes(passkey.public_key)),
         },
     )

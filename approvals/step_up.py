@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from webauthn.helpers import decode_credential_public_key, decoded_public_key_to_cryptography
-
 from agents import webauthn_site
+from agents.models import Member
 from agents.passkey_answers import PasskeyRefused
+from agents.passkey_keys import spki
 from agents.passkey_models import Passkey
 from agents.passkeys import Signed, note_use
 from approvals.binding import Tampered, read_form
@@ -84,13 +83,23 @@ def keep_proof(*, approval: ApprovalRequest, decision: str, proof: Proof, now: d
 def check_evidence(approval: ApprovalRequest) -> None:
     """Verify again what the deciding person's passkey signed, just before the call is made.
 
+    The evidence brings its own public key along; the one that counts is that of the decider's registered passkey.
+
     Raises:
-        Tampered: see `check_stored`.
+        Tampered: see `check_stored`; or the passkey is another person's, or has another key.
         RightLost: the passkey was deleted after the decision.
     """
     evidence = check_stored(approval)
-    if evidence is not None and not Passkey.objects.filter(credential_id=evidence.credential_id).exists():
+    if evidence is None:
+        return
+    passkey = Passkey.objects.filter(credential_id=evidence.credential_id).first()
+    if passkey is None:
         raise RightLost("passkey_deleted", "The passkey that approved was deleted after the decision.")
+    if bytes(evidence.public_key) != spki(bytes(passkey.public_key)):
+        raise Tampered("what the passkey signed was signed with another key than the registered one")
+    decider = Member.objects.for_owner(approval.owner).filter(pk=approval.decided_by_id).first()
+    if decider is not None and decider.user_id != passkey.user_id:  # who is no member any more, `rights` turns away
+        raise Tampered("the passkey is not that of the person who decided")
 
 
 def check_stored(approval: ApprovalRequest) -> PasskeyEvidence | None:
@@ -130,14 +139,13 @@ def _checked(evidence: PasskeyEvidence, approval: ApprovalRequest, decision: str
 
 def _evidence(approval: ApprovalRequest, proof: Proof, now: datetime) -> PasskeyEvidence:
     signed = proof.signed
-    key = decoded_public_key_to_cryptography(decode_credential_public_key(bytes(signed.passkey.public_key)))
     return PasskeyEvidence(
         approval_id=approval.pk,
         form=signed.form,
         rp_id=webauthn_site.rp_id(),
         origin=webauthn_site.origin(),
         credential_id=signed.answer.credential_id,
-        public_key=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        public_key=spki(bytes(signed.passkey.public_key)),
         client_data_json=signed.answer.client_data,
         authenticator_data=signed.answer.authenticator_data,
         signature=signed.answer.signature,
