@@ -14,7 +14,7 @@ from django.db import connection
 from agents.models import Owner
 from approvals.models import ApprovalQuerySet, ApprovalRequest
 from audit.events import JSON, Actor, Event, Result
-from audit.records import record
+from audit.records import hold_head, record
 
 SYSTEM = Actor("system", "worker", "AgentValet")
 
@@ -39,6 +39,13 @@ def next_version(owner_id: UUID) -> int:
             [owner_id],
         )
         return int(cursor.fetchone()[0])
+
+
+def hold_queue_and_head(owner_id: UUID) -> None:
+    """Take at once the locks that a change of the row takes after the row's own: so that reading comes after them."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM approvals_queue WHERE owner_id = %s FOR NO KEY UPDATE", [owner_id])
+    hold_head(owner_id)
 
 
 def save_changes(approval: ApprovalRequest, *fields: str) -> None:

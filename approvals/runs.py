@@ -13,7 +13,17 @@ from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import START_WITHIN, RightLost, current_coverage
-from approvals.rows import SYSTEM, going_on, locked, locked_rows, next_version, record_change, repeat_of, save_changes
+from approvals.rows import (
+    SYSTEM,
+    going_on,
+    hold_queue_and_head,
+    locked,
+    locked_rows,
+    next_version,
+    record_change,
+    repeat_of,
+    save_changes,
+)
 from approvals.step_up import check_demand, check_evidence
 from audit.events import Event, Result
 from audit.models import AuditEvent
@@ -67,6 +77,10 @@ def turn_away(*, approval_id: UUID, why: str, reason: str, now: datetime) -> Non
 def claim(*, approval_id: UUID, now: datetime) -> Claim:
     """Commit the intent to send, after everything the call rests on has been read again.
 
+    Every revocation is on record, so the head of the audit chain is held before anything is read: a right that was
+    taken away in a row before this one is seen to be gone, and one that is taken away after it comes too late. Waits
+    for whoever is about to record for the owner.
+
     A row that fails a check is finished here with its `execution_error`; nothing was or will be sent for it.
 
     Raises:
@@ -83,6 +97,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             or approval.executed_at is not None
         ):
             raise NotRunnable
+        hold_queue_and_head(approval.owner_id)
         try:
             form = check_row(approval)
             check_seal(approval)

@@ -31,6 +31,16 @@ FROM head
 """  # noqa: S608 - put together from constants; every value is a parameter
 
 
+def hold_head(owner_id: UUID) -> None:
+    """Wait for everybody who has recorded for the owner, and let nobody record until the caller's transaction ends.
+
+    What is read afterwards is as new as what is on record: a right whose loss stands in an earlier row is seen lost.
+    Locks: the head of the owner's chain; as with `record`, after it no other row lock and no network call.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM audit_chainhead WHERE owner_id = %s FOR NO KEY UPDATE", [owner_id])
+
+
 def record(  # noqa: PLR0913 - a row has this many facts, and callers name each
     *,
     event: Event,

@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from agents import lifecycle
+from agents.models import Agent, AgentStatus
 from approvals import transitions
 from approvals.evidence import PasskeyEvidence
 from approvals.execution import execute
 from approvals.models import ApprovalRequest, Finding
 from approvals.outcomes import AlreadyChecked
 from approvals.transitions import AlreadyDecided
+from audit.events import Actor
 from audit.models import AuditEvent
+from platforms.grants import Change, revoke
 from platforms.models import Grant
 from tests.approvals.test_decisions import approve, deny
 from tests.approvals.test_repeats import again, check, lost
@@ -60,6 +65,18 @@ def together(*calls: Callable[[], Any]) -> Iterator[Any]:
     yield from outcomes
 
 
+def wait_until_somebody_waits() -> None:
+    """Half a second at most: the other transaction may find nothing to wait for."""
+    with connection.cursor() as cursor:
+        for _ in range(50):
+            cursor.execute(
+                "SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            if cursor.fetchone()[0]:
+                return
+
+
 def events(approval: ApprovalRequest) -> list[str]:
     return list(AuditEvent.objects.filter(approval_id=approval.pk).order_by("seq").values_list("event", flat=True))
 
@@ -93,14 +110,17 @@ def test_a_click_at_the_last_moment_wins_or_loses_against_time_and_never_both(ac
     for _ in range(ROUNDS):
         approval = submit(acme)
         just_before = approval.expires_at - timedelta(microseconds=1)
-        list(
-            together(
-                partial(approve, acme, approval, now=just_before),
-                partial(transitions.expire_due, now=approval.expires_at),
-            )
+        clicked, expired = together(
+            partial(approve, acme, approval, now=just_before),
+            partial(transitions.expire_due, now=approval.expires_at),
         )
         approval.refresh_from_db()
         assert events(approval) == ["approval.requested", f"approval.{approval.decision}"]
+        if approval.decision == "approved":
+            assert (clicked.decision, expired) == ("approved", 0)
+        else:
+            assert isinstance(clicked, AlreadyDecided)
+            assert (clicked.approval.decision, expired) == ("expired", 1)
 
 
 def test_two_workers_with_one_message_send_once(acme: Side, platform: CountingPlatform) -> None:
@@ -111,20 +131,69 @@ def test_two_workers_with_one_message_send_once(acme: Side, platform: CountingPl
         assert events(approval).count("approval.sending") == 1
 
 
-def test_a_revocation_stops_the_call_or_comes_after_its_intent(acme: Side, platform: CountingPlatform) -> None:
+def _revoke(side: Side) -> None:
+    with transaction.atomic():
+        grant = Grant.objects.select_related("agent", "scope__platform").get(pk=side.grants["chat:write"].pk)
+        actor = Actor("member", str(side.admin.user_id), side.admin.user.email)
+        revoke(grant=grant, change=Change(actor=actor, request_id=uuid4(), now=timezone.now()))
+
+
+def _suspend(side: Side) -> None:
+    lifecycle.suspend(member=side.admin, agent_id=side.agent.pk, now=timezone.now(), request_id=uuid4())
+
+
+REVOCATIONS: dict[str, tuple[Callable[[Side], None], str]] = {
+    "grant revoked": (_revoke, "permission.revoked"),
+    "agent suspended": (_suspend, "agent.suspended"),
+}
+
+
+def numbers(event: str) -> list[int]:
+    return list(AuditEvent.objects.filter(event=event).order_by("seq").values_list("seq", flat=True))
+
+
+@pytest.mark.parametrize(("take_away", "event"), REVOCATIONS.values(), ids=REVOCATIONS.keys())
+def test_a_revocation_stops_the_call_or_comes_after_its_intent(
+    acme: Side, platform: CountingPlatform, take_away: Callable[[Side], None], event: str
+) -> None:
     for _ in range(ROUNDS):
         platform.log.write_text("")
         Grant.objects.update(revoked_at=None)
+        Agent.objects.update(status=AgentStatus.ACTIVE)
         approval = approve(acme, submit(acme))
-        list(
-            together(
-                partial(execute, approval_id=approval.pk, now=timezone.now()),
-                lambda: Grant.objects.update(revoked_at=timezone.now()),
-            )
+        outcomes = list(
+            together(partial(execute, approval_id=approval.pk, now=timezone.now()), partial(take_away, acme))
         )
+        assert outcomes == [None, None]
         approval.refresh_from_db()
         assert approval.executed_at is not None
         assert len(platform.requests) == events(approval).count("approval.sending")
+        if platform.requests:
+            assert numbers(event)[-1] > numbers("approval.sending")[-1]
+
+
+@pytest.mark.parametrize(("take_away", "event"), REVOCATIONS.values(), ids=REVOCATIONS.keys())
+def test_a_worker_that_waits_for_a_revocation_reads_the_rights_after_it(
+    acme: Side, platform: CountingPlatform, take_away: Callable[[Side], None], event: str
+) -> None:
+    """The revocation is on record first and not committed yet; the worker comes to the audit log while it is."""
+    approval = approve(acme, submit(acme))
+    recorded = threading.Event()
+
+    def take_away_slowly() -> None:
+        with transaction.atomic():
+            take_away(acme)
+            recorded.set()
+            wait_until_somebody_waits()
+
+    def work() -> None:
+        recorded.wait(10)
+        execute(approval_id=approval.pk, now=timezone.now())
+
+    assert list(together(take_away_slowly, work)) == [None, None]
+    assert numbers(event)
+    assert platform.requests == []
+    assert events(approval)[-1] == "approval.failed"
 
 
 def test_of_two_findings_the_first_stands_and_the_second_learns_whose_it_is(acme: Side) -> None:

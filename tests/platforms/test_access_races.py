@@ -24,8 +24,7 @@ from platforms.asks import AccessRequest, Registration
 from platforms.children import Child, TooManyChildren, Wish, mint_child
 from platforms.grants import Change, Choice, give_chosen
 from platforms.models import Grant, Scope
-from tests.approvals.test_races import acme, together
-from tests.provisioning.test_lock_order import wait_until_somebody_waits
+from tests.approvals.test_races import acme, together, wait_until_somebody_waits
 from tests.world import Side, public_key
 
 __all__ = ["acme"]  # the fixture with committed rows

@@ -32,7 +32,7 @@ from platforms import access, admissions, registrations
 from platforms.asks import AccessRequest, Registration
 from platforms.grants import Choice
 from tests.agents.people import by
-from tests.approvals.test_races import together
+from tests.approvals.test_races import together, wait_until_somebody_waits
 from tests.world import PASSWORD, CountingPlatform, Side, make_side, public_key
 
 ROUNDS = 20
@@ -234,15 +234,3 @@ class TestRaces:
             assert isinstance(applied, dict)
             assert ("bind_secret" in applied["agents"][0]) is isinstance(bound, enrolment.InviteGone)
         assert verify_owner(owner_id=acme.owner.pk).verifies
-
-
-def wait_until_somebody_waits() -> None:
-    """Half a second at most: the other transaction may find nothing to wait for."""
-    with connection.cursor() as cursor:
-        for _ in range(50):
-            cursor.execute(
-                "SELECT count(*), pg_sleep(0.01) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            )
-            if cursor.fetchone()[0]:
-                return
