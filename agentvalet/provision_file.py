@@ -11,7 +11,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from agents.models import Role
 from platforms.credentials import parse_auth
-from platforms.definitions import parse_rules, refused_target
+from platforms.definitions import MAX_COVERS, parse_rules, refused_target
 from platforms.endpoints import parse_base_url
 from platforms.models import SCOPE_NAME, SLUG, CallStyle, StepUp
 
@@ -75,6 +75,7 @@ class MemberEntry(Strict):
 class ScopeEntry(Strict):
     rules = serializers.ListField(child=Word(), allow_empty=False)
     step_up = Choice([StepUp.PASSKEY.value], required=False)
+    covers = Word(max_length=MAX_COVERS, required=False)
 
 
 class ScopeField(ScopeEntry):
@@ -92,6 +93,7 @@ class PlatformEntry(Strict):
     scopes = serializers.DictField(child=ScopeField(), allow_empty=False)
     call_style = Choice([CallStyle.GRAPHQL.value], required=False)
     honours_idempotency_key = Flag(default=False)
+    category = Word(max_length=60, required=False)
 
     def validate_base_url(self, value: str) -> str:
         value = _checked(parse_base_url, value)

@@ -26,8 +26,10 @@ from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import stored_credentials
 from platforms.credentials import check_credential, parse_auth
+from platforms.definitions import Definition, ScopeDefinition
 from platforms.grants import Change, give, revoke
-from platforms.models import CallStyle, Connection, Grant, Platform, Scope, StepUp
+from platforms.models import CallStyle, Connection, Grant, Platform, Scope
+from platforms.setup import Details, Outdated, put_connection, put_platform
 from platforms.stored_credentials import Intake
 from platforms.vault import VaultError
 
@@ -51,17 +53,13 @@ def provision(text: str, *, base: Path, env: Mapping[str, str] | None = None) ->
             intakes = _take_in(data, env)
         except VaultError as error:
             raise ProvisionError([f"The credentials cannot be sealed: {error}"]) from error
-        with suppress(_Outdated), transaction.atomic(durable=True):
+        with suppress(Outdated), transaction.atomic(durable=True):
             run = _Run(document=document, base=base, env=env, now=timezone.now(), intakes=intakes)
             made = run.apply(data)
             if run.problems:
                 raise ProvisionError(run.problems)
             return made
     raise ProvisionError(["The credentials are being changed by somebody else: run this again."])
-
-
-class _Outdated(Exception):
-    """A credential was changed while this run sealed another one for it."""
 
 
 def _take_in(data: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, str], Intake]:
@@ -166,6 +164,9 @@ class _Run:
             metadata=metadata,
         )
 
+    def change(self) -> Change:
+        return Change(actor=ACTOR, request_id=self.request_id, now=self.now, write=self.write)
+
     def write(self, **row: Any) -> None:
         """As `audit.records.record`, at the end."""
         self.rows.append(row)
@@ -212,34 +213,17 @@ class _Run:
         return password
 
     def platform(self, entry: dict[str, Any]) -> None:
-        wanted = {
-            "name": entry["name"],
-            "base_url": entry["base_url"],
-            "auth": entry["auth"],
-            "call_style": entry.get("call_style", CallStyle.REST.value),
-            "honours_idempotency_key": entry["honours_idempotency_key"],
-        }
-        platform, created = Platform.objects.get_or_create(owner=self.owner, slug=entry["id"], defaults=wanted)
-        before = {name: getattr(platform, name) for name in wanted}
-        if before != wanted:
-            Platform.objects.filter(pk=platform.pk).update(**wanted)
-        changed_scopes = []
-        for name, said in entry["scopes"].items():
-            scope_wanted = {"rules": said["rules"], "step_up": said.get("step_up", StepUp.NONE.value)}
-            scope, scope_created = Scope.objects.get_or_create(platform=platform, name=name, defaults=scope_wanted)
-            if scope_created or {"rules": scope.rules, "step_up": scope.step_up} != scope_wanted:
-                changed_scopes.append(name)
-                Scope.objects.filter(pk=scope.pk).update(**scope_wanted)
-        if created or before != wanted or changed_scopes:
-            self.audit(
-                Event.PLATFORM_CHANGED,
-                platform=platform.slug,
-                metadata={
-                    "base_url": entry["base_url"],
-                    "honours_idempotency_key": entry["honours_idempotency_key"],
-                    "scopes": changed_scopes,
-                },
-            )
+        definition = Definition(
+            slug=entry["id"],
+            name=entry["name"],
+            base_url=entry["base_url"],
+            auth=entry["auth"],
+            call_style=entry.get("call_style", CallStyle.REST.value),
+            honours_idempotency_key=entry["honours_idempotency_key"],
+            category=entry.get("category"),
+            scopes=[ScopeDefinition(name=name, **said) for name, said in entry["scopes"].items()],
+        )
+        put_platform(owner=self.owner, definition=definition, change=self.change())
 
     def connection(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
         platform = Platform.objects.filter(owner=self.owner, slug=entry["platform"]).first()
@@ -254,43 +238,19 @@ class _Run:
         except ValueError as error:
             self.problem((*path, "credential_env"), str(error))
             return None
-        stored = Connection.objects.select_for_update(of=("self",), no_key=True)  # as `rotate_vault_key` does
-        connection = stored.filter(platform=platform, label=entry["label"]).first()
         intake = self.intakes.pop((entry["platform"], entry["label"]), None)
         if intake is None:
             self.problem((*path, "label"), "This connection stands twice in the file.")
             return None
-        if not intake.fits(connection):
-            raise _Outdated
-        connection = connection or Connection(pk=intake.connection_id, platform=platform, label=entry["label"])
-        stored_credentials.put(connection, intake)
-        replaced = intake.sealed is not None
-        if entry["default"]:
-            Connection.objects.filter(platform=platform, is_default=True).exclude(pk=connection.pk).update(
-                is_default=False
-            )
-        wanted = {
-            "is_default": entry["default"],
-            "require_approval": entry["require_approval"],
-            "hint": entry.get("hint", ""),
-            "identity": entry.get("identity"),
-        }
-        changed = [name for name, value in wanted.items() if getattr(connection, name) != value]
-        for name in changed:
-            setattr(connection, name, wanted[name])
-        connection.save()
-        if replaced:
-            self.audit(
-                Event.PLATFORM_CONNECTED,
-                platform=platform.slug,
-                metadata={"label": connection.label, "credential_version": connection.credential_version},
-            )
-        elif changed:
-            self.audit(
-                Event.PLATFORM_CHANGED,
-                platform=platform.slug,
-                metadata={"connection": connection.label, "changed": changed},
-            )
+        details = Details(
+            is_default=entry["default"],
+            require_approval=entry["require_approval"],
+            hint=entry.get("hint", ""),
+            identity=entry.get("identity"),
+        )
+        connection = put_connection(
+            platform=platform, label=entry["label"], intake=intake, details=details, change=self.change()
+        )
         return {"platform": platform.slug, "label": connection.label, "connection_id": str(connection.pk)}
 
     def agent(self, entry: dict[str, Any], path: tuple[str | int, ...]) -> dict[str, str] | None:
@@ -327,7 +287,7 @@ class _Run:
 
     def grants(self, agent: Agent, entries: list[dict[str, Any]], path: tuple[str | int, ...]) -> None:
         kept = []
-        change = Change(actor=ACTOR, request_id=self.request_id, now=self.now, write=self.write)
+        change = self.change()
         for index, entry in enumerate(entries):
             scope = (
                 Scope.objects.select_related("platform")

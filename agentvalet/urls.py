@@ -26,6 +26,7 @@ from notifications import api as notifications_api
 from notifications import device_views as devices
 from platforms import agent_views, platform_views
 from platforms import api as platforms_api
+from platforms import connection_views as connections
 from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
 from platforms import registration_api as registrations
@@ -129,6 +130,17 @@ urlpatterns = [
     path("notifications/reports/<uuid:report_id>/read", inbox.read_report, name="read-report"),
     path("agent-reports", inbox.agent_reports, name="agent-reports"),
     path("platforms", platform_views.platforms, name="platforms"),
+    path("platforms/<slug:slug>", platform_views.platform, name="platform"),
+    path("platforms/<slug:slug>/settings", platform_views.settings, name="platform-settings"),
+    path("platforms/<slug:slug>/scopes", platform_views.add_scope, name="add-scope"),
+    path("platforms/<slug:slug>/scopes/<int:scope_id>", platform_views.scope, name="change-scope"),
+    path("platforms/<slug:slug>/connect", connections.connect, name="connect-platform"),
+    path("catalogue/custom", platform_views.custom, name="custom-platform"),
+    path("catalogue/<slug:entry_id>", connections.connect_entry, name="connect-entry"),
+    path("connections/<uuid:connection_id>/test", connections.test, name="test-connection"),
+    path("connections/<uuid:connection_id>/reauth", connections.reauthenticate, name="reauth-connection"),
+    path("connections/<uuid:connection_id>/change", connections.change, name="change-connection"),
+    path("connections/<uuid:connection_id>/disconnect", connections.take_away, name="disconnect-connection"),
     path("agents", agent_views.agents, name="agents"),
     path("agents/new", sure(agent_views.new_agent), name="new-agent"),
     path("agents/<slug:agent_id>", agent_views.agent, name="agent"),

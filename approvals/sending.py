@@ -10,7 +10,6 @@ from html import escape
 from urllib.parse import quote, quote_plus
 
 from django.conf import settings
-from django.db import connection
 
 from approvals.binding import Form
 from crash_points import Point, crash_point
@@ -42,7 +41,7 @@ def send(
         PlatformUnreachable: no answer came.
         CannotSend: nothing was sent.
     """
-    release_connection()
+    client.release_connection()
     began = time.monotonic()
     try:
         credential = coverage.credential()
@@ -79,7 +78,7 @@ def send_with(
         headers.append(("Content-Type", content_type))
     if idempotency_key:
         headers.append(("Idempotency-Key", idempotency_key))
-    release_connection()
+    client.release_connection()
     try:
         url, headers = apply(auth, credential, url=url, headers=headers)
         crash_point(Point.BEFORE_SEND, idempotency_key)
@@ -120,9 +119,3 @@ def _spellings(secret: str) -> Iterator[str]:
         yield text.replace("/", "\\/")
     yield escape(secret)
     yield escape(secret, quote=False)
-
-
-def release_connection() -> None:
-    """Give the database connection back: a slow platform holds a thread, but nothing that others need."""
-    if not connection.in_atomic_block:  # a test's own transaction
-        connection.close()

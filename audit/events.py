@@ -57,6 +57,8 @@ class Event(StrEnum):
     PLATFORM_CONNECTED = "platform.connected"
     PLATFORM_CHANGED = "platform.changed"
     PLATFORM_DISCONNECTED = "platform.disconnected"
+    CONNECTION_TESTING = "connection.testing"  # the intent, committed just before the call
+    CONNECTION_TESTED = "connection.tested"
     PLATFORM_CIRCUIT_OPENED = "platform.circuit_opened"  # it failed too often in a row and is not called
     PLATFORM_CIRCUIT_CLOSED = "platform.circuit_closed"  # the probe was answered
     PLATFORM_CREDENTIAL_REWRAPPED = "platform.credential_rewrapped"  # under another vault key

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import pycurl
 from django.conf import settings
+from django.db import connection
 
 from crash_points import Point, crash_point
 from platforms.addresses import PrivateTargets, TargetRefused, check_address, parse_private_targets
@@ -145,6 +146,12 @@ def send(
     if not exchange.headers_done:  # libcurl takes a cut header and 101 for the end of an answer without a body
         raise exchange.failure(_NOT_HTTP if exchange.status == 101 else pycurl.E_PARTIAL_FILE, timeout=timeout)
     return PlatformResponse(status=exchange.status, headers=exchange.kept, body=bytes(exchange.body))
+
+
+def release_connection() -> None:
+    """Give the database connection back: a slow platform holds a thread, but nothing that others need."""
+    if not connection.in_atomic_block:  # a test's own transaction
+        connection.close()
 
 
 class _Exchange:

@@ -7,8 +7,7 @@ from django.db import transaction
 
 from agents.lifecycle import NotAllowed, NotPossible
 from agents.models import Agent, AgentStatus, Member
-from audit.events import Actor
-from platforms.grants import Change, Choice, give, give_chosen, revoke
+from platforms.grants import Choice, change_of, give, give_chosen, revoke
 from platforms.models import Grant
 
 
@@ -23,7 +22,9 @@ def add(*, member: Member, agent_id: str, choice: Choice, request_id: UUID, now:
     """
     with transaction.atomic(durable=True):
         agent = _locked_agent(member, agent_id)
-        return give_chosen(agent=agent, owner=member.owner, choice=choice, change=_change(member, request_id, now))
+        return give_chosen(
+            agent=agent, owner=member.owner, choice=choice, change=change_of(member, request_id=request_id, now=now)
+        )
 
 
 def set_approval(
@@ -43,7 +44,7 @@ def set_approval(
             require_approval=require_approval,
             connection=grant.connection,
             expires_at=grant.expires_at,
-            change=_change(member, request_id, now),
+            change=change_of(member, request_id=request_id, now=now),
         )
 
 
@@ -51,7 +52,7 @@ def take(*, member: Member, agent_id: str, grant_id: int, request_id: UUID, now:
     """End the grant, for the agent's children too. Raises as `set_approval` does."""
     with transaction.atomic(durable=True):
         grant = _locked_grant(member, agent_id, grant_id)
-        revoke(grant=grant, change=_change(member, request_id, now))
+        revoke(grant=grant, change=change_of(member, request_id=request_id, now=now))
     return grant
 
 
@@ -74,8 +75,3 @@ def _locked_grant(member: Member, agent_id: str, grant_id: int) -> Grant:
     grant = locking.select_related("scope__platform", "connection").get(pk=grant_id)
     grant.agent = agent
     return grant
-
-
-def _change(member: Member, request_id: UUID, now: datetime) -> Change:
-    actor = Actor("member", str(member.user_id), member.user.email)
-    return Change(actor=actor, request_id=request_id, now=now)

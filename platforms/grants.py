@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from agents.models import Agent, Owner
+from agents.models import Agent, Member, Owner
 from audit.events import Actor, Event, Result
 from audit.records import record
 from platforms.models import Connection, Grant, Scope
@@ -38,6 +38,10 @@ class Change:
     now: datetime
     session_id: str = ""
     write: Callable[..., object] = record
+
+
+def change_of(member: Member, *, request_id: UUID, now: datetime) -> Change:
+    return Change(actor=Actor("member", str(member.user_id), member.user.email), request_id=request_id, now=now)
 
 
 def give_chosen(*, agent: Agent, owner: Owner, choice: Choice, change: Change) -> Grant:

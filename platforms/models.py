@@ -41,6 +41,10 @@ class Platform(models.Model):
         db_default=False,
         help_text="It makes a call with an Idempotency-Key that it has seen once only",
     )
+    category = models.CharField(max_length=60, blank=True, db_default="", help_text="Where it stands on the page")
+    test_call = models.JSONField(
+        null=True, blank=True, help_text="What tests a connection: method, endpoint, body, and where the identity is"
+    )
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="While set, no agent may call it")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -69,6 +73,9 @@ class Scope(models.Model):
     platform = models.ForeignKey(Platform, models.CASCADE, related_name="scopes")
     name = models.CharField(max_length=128, validators=[SCOPE_NAME])
     rules = models.JSONField(help_text='["GET /api/**", …]')
+    covers = models.CharField(
+        max_length=300, blank=True, db_default="", help_text="One sentence for those who grant it"
+    )
     step_up = models.CharField(
         max_length=20,
         choices=StepUp.choices,
@@ -162,7 +169,8 @@ class Grant(models.Model):
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="grants")
     scope = models.ForeignKey(Scope, models.CASCADE, related_name="grants")
-    connection = models.ForeignKey(Connection, models.CASCADE, null=True, blank=True, related_name="grants")
+    # A connection goes only after every grant that counts for it was revoked: see `platforms.connecting.disconnect`.
+    connection = models.ForeignKey(Connection, models.SET_NULL, null=True, blank=True, related_name="grants")
     parent = models.ForeignKey(
         "self",
         models.CASCADE,
@@ -175,6 +183,9 @@ class Grant(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    lost_with = models.JSONField(
+        null=True, blank=True, help_text="The connection that it went with: label, and whether it was for that one only"
+    )
 
     objects: ClassVar[GrantQuerySet] = GrantQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -57,10 +57,15 @@ def put(connection: Connection, intake: Intake) -> None:
         connection.status = ConnectionStatus.UNTESTED
 
 
+def credential_of(connection: Connection) -> str:
+    """The credential in clear, for one call. Not inside a transaction. Raises VaultError, KeyServiceError."""
+    return open_sealed(_sealed(connection), aad=_aad(connection))
+
+
 def _holds(connection: Connection, credential: str) -> bool:
     """Whether this is the credential that is stored. One that no key opens is none."""
     try:
-        return open_sealed(_sealed(connection), aad=_aad(connection)) == credential
+        return credential_of(connection) == credential
     except KeyServiceError:
         raise
     except VaultError:

@@ -59,8 +59,8 @@ def test_hint_and_identity(folder: Path) -> None:
     assert AuditEvent.objects.count() == count
     provision(folder)
     row = Connection.objects.get()
-    assert (row.hint, row.identity) == ("", None)
-    assert AuditEvent.objects.latest("seq").metadata["changed"] == ["hint", "identity"]
+    assert (row.hint, row.identity) == ("", {"email": "team@acme.example"})  # as if a test had found it
+    assert AuditEvent.objects.latest("seq").metadata["changed"] == ["hint"]
 
 
 @pytest.mark.parametrize(

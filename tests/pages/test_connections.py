@@ -1,0 +1,504 @@
+"""Connecting, testing, reauthenticating and disconnecting on the pages: for admins, on record, and no secret comes back."""
+
+import json
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from agents.models import AgentStatus
+from audit.models import AuditEvent
+from platforms import client as way_out
+from platforms.client import PlatformUnreachable
+from platforms.coverage import NotConnected, NotCovered, find_coverage
+from platforms.endpoints import parse_endpoint
+from platforms.models import Connection, Grant, Platform, Scope
+from platforms.stored_credentials import credential_of
+from tests.pages import asks
+from tests.pages.asks import told
+from tests.pages.scene import Scene, make_scene, signed_in
+from tests.world import CountingPlatform, make_connection, new_token
+
+SECRET = "xoxb-a-secret-that-no-page-shows"
+
+
+def html_of(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert "no-store" in response["Cache-Control"]
+    return response.content.decode().split("<main", 1)[1]
+
+
+def state() -> list[Any]:
+    rows: list[Any] = [AuditEvent.objects.count()]
+    for model in (Platform, Scope, Connection, Grant):
+        rows.append(list(model.objects.order_by("pk").values()))
+    return rows
+
+
+def everything_on_record() -> str:
+    return json.dumps([[row.event, row.reason, row.metadata] for row in AuditEvent.objects.all()])
+
+
+def may_call(scene: Scene) -> bool:
+    try:
+        find_coverage(
+            owner_id=scene.owner.pk,
+            agent_id=scene.agent.pk,
+            platform="acme-chat",
+            scope="chat:write",
+            method="POST",
+            endpoint=parse_endpoint("/api/messages"),
+            now=timezone.now(),
+        )
+    except (NotCovered, NotConnected):
+        return False
+    return True
+
+
+def prepared(scene: Scene, platform: CountingPlatform, endpoint: str, **identity: str) -> str:
+    """The scene's platform at the counted one, its test call, its token stored; the address of the button."""
+    Connection.objects.all().delete()
+    Platform.objects.filter(pk=scene.platform.pk).update(
+        base_url=platform.url, test_call={"method": "GET", "endpoint": endpoint, "body": None, "identity": identity}
+    )
+    scene.platform.refresh_from_db()
+    scene.connection = make_connection(scene.platform, platform.token)
+    return f"/connections/{scene.connection.pk}/test"
+
+
+# What each form is sent to, what it sends, the event it leaves.
+FORMS: list[tuple[str, dict[str, str], str]] = [
+    ("/catalogue/slack", {"slug": "slack", "label": "Team", "credential": SECRET}, "platform.connected"),
+    ("/platforms/acme-chat/connect", {"label": "Second", "credential": SECRET}, "platform.connected"),
+    (
+        "/catalogue/custom",
+        {
+            "name": "Wiki",
+            "slug": "wiki",
+            "base_url": "https://wiki.example.com/api",
+            "auth_type": "bearer",
+            "scope": "pages:read",
+            "rules": "GET /pages/**",
+        },
+        "platform.changed",
+    ),
+    ("/platforms/acme-chat/settings", {"name": "Chat", "honours_idempotency_key": "on"}, "platform.changed"),
+    ("/platforms/acme-chat/scopes", {"name": "chat:new", "rules": "GET /new"}, "platform.changed"),
+    ("/platforms/acme-chat/scopes/{scope}", {"rules": "GET /else", "step_up": "passkey"}, "platform.changed"),
+    ("/connections/{connection}/reauth", {"credential": SECRET}, "platform.connected"),
+    ("/connections/{connection}/change", {"label": "Renamed", "hint": "for tests"}, "platform.changed"),
+    ("/connections/{connection}/disconnect", {}, "platform.disconnected"),
+    ("/connections/{connection}/test", {}, "connection.tested"),
+]
+EVERY_FORM = pytest.mark.parametrize(("path", "data", "event"), FORMS, ids=[row[0] for row in FORMS])
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is connected here is tested at once: nothing but loopback is ever asked."""
+    send = way_out.send
+
+    def send_to_loopback(**call: Any) -> Any:
+        if not call["url"].startswith("http://127.0.0.1:"):
+            raise PlatformUnreachable("That is the internet.", code="connect_failed", may_have_been_sent=False)
+        return send(**call)
+
+    monkeypatch.setattr(way_out, "send", send_to_loopback)
+
+
+def ready(scene: Scene, path: str) -> str:
+    if path.endswith("/test"):
+        Platform.objects.update(
+            base_url="http://127.0.0.1:9",
+            test_call={"method": "GET", "endpoint": "/me", "body": None, "identity": {}},
+        )
+    return path.format(connection=scene.connection.pk, scope=Scope.objects.get(platform=scene.platform).pk)
+
+
+@EVERY_FORM
+def test_an_admin_sends_every_form(scene: Scene, admin: Client, path: str, data: dict[str, str], event: str) -> None:
+    address = ready(scene, path)
+    response = admin.post(address, data)
+    assert response.status_code == 303, response.content.decode()
+    rows = AuditEvent.objects.filter(event=event)
+    assert {(row.actor_kind, row.actor_label) for row in rows} == {("member", "admin@acme.example")}
+    assert SECRET not in everything_on_record()
+    assert SECRET not in admin.get("/platforms").content.decode()
+
+
+@EVERY_FORM
+@pytest.mark.parametrize("role", ["approver", "auditor"])
+def test_others_read_only(scene: Scene, path: str, data: dict[str, str], event: str, role: str) -> None:
+    address = ready(scene, path)
+    client = signed_in(getattr(scene, role))
+    before = state()
+    assert client.post(address, data).status_code == 403
+    assert state() == before
+    html = html_of(client, "/platforms/acme-chat")
+    assert "<form" not in html
+    assert "chat:write" in html
+
+
+# The catalogue is everybody's; what is made of it is the maker's own.
+@pytest.mark.parametrize(("path", "data"), [row[:2] for row in FORMS if not row[0].startswith("/catalogue")])
+def test_a_stranger_finds_nothing(scene: Scene, stranger: Client, path: str, data: dict[str, str]) -> None:
+    address = ready(scene, path)
+    Platform.objects.exclude(pk=scene.platform.pk).delete()  # the stranger's own of the same id
+    before = state()
+    assert stranger.post(address, data).status_code == 404
+    assert stranger.get("/platforms/acme-chat").status_code == 404
+    assert state() == before
+
+
+@EVERY_FORM
+def test_without_our_form_nothing_happens(scene: Scene, path: str, data: dict[str, str], event: str) -> None:
+    address = ready(scene, path)
+    before = state()
+    assert signed_in(scene.admin, enforce_csrf_checks=True).post(address, data).status_code == 403
+    assert state() == before
+
+
+@EVERY_FORM
+def test_looking_changes_nothing(scene: Scene, admin: Client, path: str, data: dict[str, str], event: str) -> None:
+    address = ready(scene, path)
+    before = state()
+    assert admin.get(address).status_code in {200, 405}
+    html_of(admin, "/platforms/acme-chat")
+    assert state() == before
+
+
+# --- Connecting
+def test_a_platform_of_the_catalogue_is_made_with_what_its_file_says(scene: Scene, admin: Client) -> None:
+    sent = {"at_site": "Acme", "slug": "jira", "label": "Team", "credential": "a@acme.example:token", "hint": "issues"}
+    assert "Jira is connected." in told(
+        admin,
+        admin.post("/catalogue/jira", sent | {"is_default": "on", "require_approval": "on"}),
+        at="/platforms/jira",
+    )
+    made = Platform.objects.get(slug="jira", owner=scene.owner)
+    assert made.base_url == "https://acme.atlassian.net/rest/api/3"
+    assert made.category == "Projects and issues"
+    row = made.connections.get()
+    assert (row.is_default, row.require_approval, row.hint) == (True, True, "issues")
+    assert credential_of(row) == "a@acme.example:token"
+    html = html_of(admin, "/platforms/jira")
+    assert "Moves issues to another status." in html
+    assert "POST /issue/*/transitions" in html
+    assert not Grant.objects.filter(scope__platform=made).exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "said"),
+    [
+        ("/catalogue/jira", {"at_site": "evil.example/"}, "write only that"),
+        ("/catalogue/jira", {"at_site": ""}, "required"),
+        ("/catalogue/jira", {"credential": ""}, "required"),
+        ("/catalogue/jira", {"credential": SECRET}, "user:password"),
+        ("/catalogue/jira", {"slug": "acme-chat"}, "already"),
+        ("/catalogue/jira", {"slug": "A/B"}, "a-z, 0-9"),
+        ("/catalogue/jira", {"label": "x" * 201}, "200"),
+        ("/platforms/acme-chat/connect", {"label": "Main"}, "There is a connection of this label"),
+        ("/platforms/acme-chat/connect", {"credential": f"Bearer {SECRET}"}, "without the word Bearer"),
+        ("/connections/{connection}/reauth", {"credential": f"{SECRET}\u00e9"}, "ASCII"),
+    ],
+)
+def test_what_will_not_do_is_said_and_the_credential_does_not_come_back(
+    scene: Scene, admin: Client, path: str, change: dict[str, str], said: str
+) -> None:
+    good = {"at_site": "acme", "slug": "jira", "label": "Team", "credential": f"a:{SECRET}"}
+    before = state()
+    response = admin.post(ready(scene, path), good | change)
+    html = response.content.decode()
+    assert response.status_code == 400
+    assert said in html
+    assert SECRET not in html
+    assert state() == before
+
+
+def test_an_entry_that_is_not_there(admin: Client) -> None:
+    assert admin.get("/catalogue/nothing").status_code == 404
+    assert admin.get("/catalogue/..%2fschema").status_code == 404
+
+
+GOOD = {
+    "name": "Wiki",
+    "slug": "wiki",
+    "base_url": "https://wiki.example.com/api",
+    "auth_type": "header",
+    "auth_name": "Authorization",
+    "auth_prefix": "Token ",
+    "headers": "X-Version: 2\r\n",
+    "test": "/me",
+    "identity": "user.email",
+    "scope": "pages:read",
+    "covers": "Reads pages.",
+    "rules": "GET /pages/**\r\n\r\nGET /spaces",
+}
+
+
+def test_a_custom_platform(scene: Scene, admin: Client) -> None:
+    assert admin.post("/catalogue/custom", GOOD)["Location"] == "/platforms/wiki/connect"
+    made = Platform.objects.get(slug="wiki")
+    assert made.auth == {"type": "header", "name": "Authorization", "prefix": "Token ", "headers": {"X-Version": "2"}}
+    assert made.test_call == {"method": "GET", "endpoint": "/me", "body": None, "identity": {"email": "user.email"}}
+    assert made.scopes.get().rules == ["GET /pages/**", "GET /spaces"]
+    graphql = {
+        "slug": "gql",
+        "call_style": "graphql",
+        "rules": "POST /",
+        "test": "{ me { id } }",
+        "identity": "data.me.id",
+    }
+    assert admin.post("/catalogue/custom", GOOD | graphql).status_code == 303
+    made = Platform.objects.get(slug="gql")
+    assert json.loads(made.test_call["body"]) == {"query": "{ me { id } }"}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"base_url": "http://127.0.0.1:9101"}, "AGENTVALET_PRIVATE_TARGETS"),
+        ({"base_url": "http://localhost/"}, "AGENTVALET_PRIVATE_TARGETS"),
+        ({"base_url": "https://[::1]/"}, "AGENTVALET_PRIVATE_TARGETS"),
+        ({"base_url": "http://169.254.169.254/latest"}, "AGENTVALET_PRIVATE_TARGETS"),
+        ({"base_url": "https://user:pw@wiki.example.com"}, "host"),
+        ({"base_url": "file:///etc/passwd"}, "base URL"),
+        ({"auth_name": "Host"}, "auth.name"),
+        ({"headers": "Cookie: a"}, "auth.headers"),
+        ({"headers": "no colon"}, "auth.headers"),
+        ({"rules": "GET pages"}, "rule"),
+        ({"rules": "GET /a/../b"}, "no call can have"),
+        ({"call_style": "graphql"}, "only rule"),
+        ({"call_style": "graphql", "rules": "POST /", "test": "mutation { delete }"}, "only reads"),
+        ({"test": "me"}, "starts with"),
+        ({"identity": "user email"}, "dots between"),
+        ({"slug": "acme-chat"}, "already"),
+        ({"scope": "a b"}, "letters"),
+    ],
+)
+def test_a_custom_platform_that_will_not_do(scene: Scene, admin: Client, change: dict[str, str], said: str) -> None:
+    before = state()
+    response = admin.post("/catalogue/custom", GOOD | change)
+    assert response.status_code == 400
+    assert said in response.content.decode()
+    assert state() == before
+
+
+def test_a_private_target_that_the_operator_lists(admin: Client, settings: Settings) -> None:
+    settings.PRIVATE_TARGETS = ["10.0.0.5:8443"]
+    assert admin.post("/catalogue/custom", GOOD | {"base_url": "https://10.0.0.5:8443"}).status_code == 303
+
+
+# --- Testing
+def test_a_test_makes_one_read_only_call_and_captures_whose_account_it_is(
+    scene: Scene, admin: Client, platform: CountingPlatform
+) -> None:
+    address = prepared(scene, platform, "/echo", account_id="headers.Host", email="headers.Authorization")
+    assert "It works: Acme Chat knows it as" in told(admin, admin.post(address), at="/platforms/acme-chat")
+    (call,) = platform.requests
+    assert (call["method"], call["path"], call["body"]) == ("GET", "/echo", "")
+    row = Connection.objects.get()
+    assert row.status == "active"
+    assert row.identity == {"account_id": platform.url.removeprefix("http://")}  # a credential is nobody's address
+    assert list(AuditEvent.objects.order_by("seq").values_list("event", flat=True)) == [
+        "connection.testing",
+        "connection.tested",
+    ]
+    assert platform.token not in everything_on_record()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "status", "said"),
+    [
+        ("/status/401", "reauth_needed", "does not take the credential (401)"),
+        ("/status/403", "reauth_needed", "does not take the credential (403)"),
+        ("/echo", "reauth_needed", "does not say whose credential this is"),
+        ("/text", "reauth_needed", "does not say whose credential this is"),
+        ("/list", "reauth_needed", "does not say whose credential this is"),
+        ("/status/500", "untested", "answered the test with 500"),
+        ("/redirect", "untested", "answered the test with 302"),
+        ("/cut", "untested", "Not tested."),
+    ],
+)
+def test_a_test_that_fails_says_what_it_means(
+    scene: Scene, admin: Client, platform: CountingPlatform, endpoint: str, status: str, said: str
+) -> None:
+    assert said in told(
+        admin, admin.post(prepared(scene, platform, endpoint, email="user.email")), at="/platforms/acme-chat"
+    )
+    assert (Connection.objects.get().status, Connection.objects.get().identity) == (status, None)
+    row = AuditEvent.objects.latest("seq")
+    assert (row.event, row.result) == ("connection.tested", "error")
+
+
+def test_nothing_is_sent_to_an_address_that_is_not_listed(
+    scene: Scene, admin: Client, platform: CountingPlatform, settings: Settings
+) -> None:
+    address = prepared(scene, platform, "/me")
+    settings.PRIVATE_TARGETS = []
+    assert "AGENTVALET_PRIVATE_TARGETS" in told(admin, admin.post(address), at="/platforms/acme-chat")
+    assert platform.requests == []
+    assert AuditEvent.objects.latest("seq").reason == "target_refused"
+
+
+def test_a_platform_without_a_test_call_is_not_called(scene: Scene, admin: Client) -> None:
+    assert "has no test call" in told(
+        admin, admin.post(f"/connections/{scene.connection.pk}/test"), at="/platforms/acme-chat"
+    )
+    assert "connection.testing" not in everything_on_record()
+    assert ">Test<" not in html_of(admin, "/platforms")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_platform_is_tested_outside_of_any_transaction(
+    platform: CountingPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene()
+    address = prepared(scene, platform, "/echo")
+    held: list[bool] = []
+    send = way_out.send
+
+    def watched(**call: Any) -> Any:
+        held.append(database.in_atomic_block or database.connection is not None)
+        return send(**call)
+
+    monkeypatch.setattr(way_out, "send", watched)
+    client = signed_in(scene.admin)
+    assert client.post(address).status_code == 303
+    connect = {"label": "Second", "credential": platform.token}
+    assert client.post("/platforms/acme-chat/connect", connect).status_code == 303
+    assert held == [False, False]
+
+
+def test_a_new_credential_is_untested_and_nobodys_until_it_was_tested(scene: Scene, admin: Client) -> None:
+    Connection.objects.update(status="active", identity={"email": "old@acme.example"})
+    assert "The credential is replaced." in told(
+        admin,
+        admin.post(f"/connections/{scene.connection.pk}/reauth", {"credential": SECRET}),
+        at="/platforms/acme-chat",
+    )
+    row = Connection.objects.get(pk=scene.connection.pk)
+    assert (row.status, row.identity, row.credential_version) == ("untested", None, 2)
+    assert credential_of(row) == SECRET
+
+
+# --- Several connections
+def test_one_default_whatever_is_pressed(scene: Scene, admin: Client) -> None:
+    second = make_connection(scene.platform, new_token(), label="Second", default=False)
+    admin.post(f"/connections/{second.pk}/change", {"label": "Second", "is_default": "on"})
+    assert list(Connection.objects.filter(platform=scene.platform, is_default=True)) == [second]
+    admin.post(f"/connections/{second.pk}/change", {"label": "Second"})
+    assert "has to name one" in html_of(admin, "/platforms")
+    assert "another connection of this label" in told(
+        admin,
+        admin.post(f"/connections/{second.pk}/change", {"label": "Main"}),
+        at="/platforms/acme-chat",
+    )
+
+
+# --- Disconnecting
+def test_disconnecting_says_who_loses_access_destroys_the_credential_and_can_be_undone(
+    scene: Scene, admin: Client
+) -> None:
+    scene.add_agent("second")
+    gone = scene.add_agent("gone")
+    type(gone).objects.filter(pk=gone.pk).update(status=AgentStatus.REVOKED)
+    asks.add_child(scene)
+    address = f"/connections/{scene.connection.pk}/disconnect"
+    html = html_of(admin, address)
+    assert may_call(scene)
+    agents = Grant.objects.current(timezone.now()).exclude(agent=gone).values("agent").distinct().count()
+    assert f"{agents} agents lose access." in html
+    assert f"{agents} agents lost access." in told(admin, admin.post(address), at="/platforms/acme-chat")
+    assert not may_call(scene)
+    assert not Connection.objects.filter(platform=scene.platform).exists()
+    assert not Grant.objects.filter(scope__platform=scene.platform, revoked_at=None).exists()
+    assert AuditEvent.objects.get(event="platform.disconnected").metadata["agents"] == agents
+    assert AuditEvent.objects.filter(event="permission.revoked").count() >= agents
+
+    assert "Give back 2 permissions of 2 agents" in html_of(admin, "/platforms/acme-chat/connect")
+    admin.post("/platforms/acme-chat/connect", {"label": "Anew", "credential": SECRET, "restore": "on"})
+    assert may_call(scene)
+    back = Grant.objects.get(agent=scene.agent, revoked_at=None)
+    assert (back.require_approval, back.connection_id) == (True, None)
+    assert not Grant.objects.filter(agent=gone, revoked_at=None).exists()
+    assert "Give back" not in html_of(admin, "/platforms/acme-chat/connect")
+
+
+def test_reconnecting_gives_nothing_back_unasked(scene: Scene, admin: Client) -> None:
+    admin.post(f"/connections/{scene.connection.pk}/disconnect")
+    admin.post("/platforms/acme-chat/connect", {"label": "Main", "credential": SECRET})
+    assert not may_call(scene)
+
+
+def test_a_permission_for_one_connection_goes_with_it_and_comes_back_with_its_label_only(
+    scene: Scene, admin: Client
+) -> None:
+    second = make_connection(scene.platform, new_token(), label="Second", default=False)
+    Grant.objects.filter(agent=scene.agent).update(connection=second)
+    other = scene.add_agent("other")
+    assert "1 agent loses access." in html_of(admin, f"/connections/{second.pk}/disconnect")
+    admin.post(f"/connections/{second.pk}/disconnect")
+    assert not may_call(scene)
+    assert Grant.objects.filter(agent=other, revoked_at=None).exists()
+    admin.post("/platforms/acme-chat/connect", {"label": "Another", "credential": SECRET, "restore": "on"})
+    assert not may_call(scene)
+    admin.post("/platforms/acme-chat/connect", {"label": "Second", "credential": SECRET + "2", "restore": "on"})
+    assert Grant.objects.get(agent=scene.agent, revoked_at=None).connection == Connection.objects.get(label="Second")
+
+
+def test_what_was_taken_by_hand_since_is_not_given_back(scene: Scene, admin: Client) -> None:
+    admin.post(f"/connections/{scene.connection.pk}/disconnect")
+    admin.post("/platforms/acme-chat/connect", {"label": "Main", "credential": SECRET, "restore": "on"})
+    row = Grant.objects.get(agent=scene.agent, revoked_at=None)
+    admin.post(f"/agents/{scene.agent.pk}/permissions/{row.pk}/revoke")
+    html = html_of(admin, "/platforms/acme-chat/connect")
+    assert "Give back" not in html
+
+
+def test_the_last_but_one_leaves_everybody_else_where_they_are(scene: Scene, admin: Client) -> None:
+    second = make_connection(scene.platform, new_token(), label="Second", default=False)
+    assert "No agent loses access." in html_of(admin, f"/connections/{second.pk}/disconnect")
+    admin.post(f"/connections/{second.pk}/disconnect")
+    assert may_call(scene)
+
+
+# --- Scopes and settings
+def test_a_scope_is_changed_for_all_who_hold_it(scene: Scene, admin: Client) -> None:
+    scope = Scope.objects.get(platform=scene.platform)
+    path = f"/platforms/acme-chat/scopes/{scope.pk}"
+    assert "1 agent holds it" in html_of(admin, "/platforms/acme-chat")
+    admin.post(path, {"rules": "POST /else", "covers": "Something else.", "step_up": "passkey", "name": "ignored"})
+    scope.refresh_from_db()
+    assert (scope.name, scope.rules, scope.covers, scope.step_up) == (
+        "chat:write",
+        ["POST /else"],
+        "Something else.",
+        "passkey",
+    )
+    assert not may_call(scene)
+    assert AuditEvent.objects.latest("seq").metadata["rules"] == ["POST /else"]
+    response = admin.post(path, {"rules": "POST else"})
+    assert response.status_code == 400
+    assert "no call can have" in response.content.decode()
+
+
+def test_a_scope_of_another_platform_is_not_found(scene: Scene, admin: Client) -> None:
+    scene.add_platform("github", base_url="https://g.example", connection="org", scopes={"read": ["GET /**"]})
+    other = Scope.objects.get(platform__slug="github")
+    assert admin.post(f"/platforms/acme-chat/scopes/{other.pk}", {"rules": "GET /x"}).status_code == 404
+    response = admin.post("/platforms/acme-chat/scopes", {"name": "chat:write", "rules": "GET /x"})
+    assert response.status_code == 400
+    assert "There is a scope of this name." in response.content.decode()
+
+
+def test_what_platforms_say_of_themselves_is_shown_with_what_hides_in_it(scene: Scene, admin: Client) -> None:
+    Connection.objects.update(identity={"display_name": "<b>Boss\u202e", "email": "a@acme.example"})
+    for path in ("/platforms", "/platforms/acme-chat"):
+        html = html_of(admin, path)
+        assert "&lt;b&gt;Boss" in html
+        assert "\u202e" not in html
