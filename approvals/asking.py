@@ -116,7 +116,7 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
         owner_id=caller.owner_id,
         tag=tag_of(approval),
         title=TITLE,
-        body=headline(agent=caller.full_name, platform=form.platform, scope=form.scope),
+        body=headline(agent=caller.agent_name, parent=caller.parent_name, platform=form.platform, scope=form.scope),
         url=f"/approvals/{approval.pk}",
         now=now,
         expires_at=approval.expires_at,

@@ -15,7 +15,7 @@ from agents.onetime import hash_of, new_secret
 from agents.reveal import mark
 from approvals.link_tokens import MagicLink
 from approvals.models import ApprovalRequest, Decision
-from approvals.telling import TITLE, one_line
+from approvals.telling import TITLE, full_name, one_line
 from notifications import outbox
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,9 @@ def mail(*, delivery_id: int, now: datetime) -> None:
 
 def _words(approval: ApprovalRequest, delegate: Delegate, token: str) -> str:
     """One paragraph and one link. Nothing of what is in the call: the page shows all of it."""
-    agent, owner = (_LINK_LIKE.sub(lambda found: mark(found[0]), one_line(name)) for name in
-                    (approval.agent_name, delegate.owner.name))  # fmt: skip
+    parent = approval.agent.parent.name if approval.agent.parent else ""
+    names = (full_name(approval.agent_name, parent), one_line(delegate.owner.name))
+    agent, owner = (_LINK_LIKE.sub(lambda found: mark(found[0]), name) for name in names)
     return (
         f"The agent {agent} of {owner} asks to call {one_line(approval.platform)}/{one_line(approval.scope)}."
         f" It is made only if somebody approves it by {approval.expires_at:%Y-%m-%d %H:%M} UTC."

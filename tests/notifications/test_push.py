@@ -12,6 +12,7 @@ from agents.models import Role
 from approvals import transitions
 from approvals.models import ApprovalRequest
 from approvals.services import approve, deny
+from approvals.telling import headline
 from audit.models import AuditEvent
 from notifications import outbox, push
 from notifications.deliveries import Channel, Delivery
@@ -318,8 +319,8 @@ def test_a_name_cannot_mislead_on_the_lock_screen(acme: Side, push_service: Push
     [
         ("x → github/read", "x ⟦U+2192⟧ github/read → acme-chat/chat:write"),
         ("x ⟶ github", "x ⟦U+27F6⟧ github → acme-chat/chat:write"),
-        ("y" * 200, "y" * 80 + "… (cut) → acme-chat/chat:write"),
-        ("z" * 75 + "\u202e" * 20, "z" * 75 + "… (cut) → acme-chat/chat:write"),
+        ("y" * 200, "y" * 60 + "… (cut) → acme-chat/chat:write"),
+        ("z" * 55 + "\u202e" * 20, "z" * 55 + "… (cut) → acme-chat/chat:write"),
         ("a\nTitle: b", "a⟦U+000A⟧Title: b → acme-chat/chat:write"),
     ],
 )
@@ -339,3 +340,10 @@ def test_the_longest_names_stay_under_the_limit(acme: Side, push_service: PushSe
     acme.agent.save()
     submit(acme)
     assert len(push.payload_of(the_delivery())) < 1200
+
+
+def test_a_child_cannot_push_its_parents_name_out_of_sight() -> None:
+    shown = headline(agent="c" * 200, parent="Acme bot", platform="acme-chat", scope="chat:write")
+    assert shown == f"{'c' * 60}… (cut) (child of Acme bot) → acme-chat/chat:write"
+    longest = headline(agent="c" * 200, parent="p" * 200, platform="f" * 63, scope="s" * 128)
+    assert len(longest) <= 300
