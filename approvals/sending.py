@@ -1,26 +1,18 @@
 """Putting one call together and sending it: the only place where a credential is used in clear."""
 
-import json
-import re
 import time
-from base64 import b64encode
-from collections.abc import Iterator
-from dataclasses import replace
-from html import escape
-from urllib.parse import quote, quote_plus
 
 from django.conf import settings
+from django.utils import timezone
 
 from approvals.binding import Form
+from approvals.redaction import without_credential
 from crash_points import Point, crash_point
 from platforms import client
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
 from platforms.vault import VaultError
-
-_SHORTEST_REDACTED = 8  # shorter ones turn up in answers by chance
-_ESCAPE = re.compile("%[0-9A-F]{2}")
 
 
 class CannotSend(Exception):
@@ -91,31 +83,6 @@ def send_with(
             max_response_bytes=settings.MAX_RESPONSE_BYTES,
             fresh=fresh,
         )
-        return _without(auth, credential, response)
+        return without_credential(auth, credential, response, now=timezone.now())
     except ValueError as error:  # what `apply` and `send` raise before anything leaves
         raise CannotSend("request_refused", str(error)) from error
-
-
-def _without(auth: Auth, credential: str, response: PlatformResponse) -> PlatformResponse:
-    """The answer without the credential, where a platform repeats what it was sent."""
-    secrets = {credential, credential.partition(":")[2]} if auth.type == "basic" else {credential}
-    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-    body = response.body
-    for spelling in sorted(spellings, key=len, reverse=True):  # the whole before what is a part of it
-        if len(spelling) >= _SHORTEST_REDACTED:
-            body = body.replace(spelling.encode(), b"[credential removed]")
-    return response if body == response.body else replace(response, body=body)
-
-
-def _spellings(secret: str) -> Iterator[str]:
-    """As it is, and as a header, a URL, JSON or HTML carries it."""
-    yield secret
-    yield b64encode(secret.encode()).decode()
-    for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
-        yield quoted
-        yield _ESCAPE.sub(lambda found: found[0].lower(), quoted)
-    for text in (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
-        yield text
-        yield text.replace("/", "\\/")
-    yield escape(secret)
-    yield escape(secret, quote=False)

@@ -3,6 +3,8 @@
     python echoing_platform.py LOG
 
 It prints its port, appends one JSON line per request to LOG, and ends with its parent (its standard input closes).
+Headers repeat it too, those that servers like to pass on above all.
+
 /status/503 answers with that status, /redirect with a 302 to an address that holds the credential, /cut with half of
 what it announced, /slow/2.5 after that many seconds; anything else with 200.
 """
@@ -40,7 +42,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response({"status": int(argument or 0), "redirect": 302}.get(kind, 200) or 200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Location", f"/elsewhere?told={value}")
-        self.send_header("X-Told", json.dumps(dict(self.headers)))
+        said = json.dumps(dict(self.headers))
+        for name in ("X-Told", "Retry-After", "ETag", "X-Request-Id"):
+            self.send_header(name, said)
+        self.send_header("Link", f"<http://{self.headers['Host']}{self.path}&page=2>; rel=next")
         self.send_header("Content-Length", str(len(echo) * (2 if kind == "cut" else 1)))
         self.end_headers()
         with contextlib.suppress(OSError):  # the worker that asked was killed

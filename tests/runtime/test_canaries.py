@@ -38,7 +38,7 @@ CREDENTIALS = {
     "query": "cnry Query/?2c9e73&061bd4=%+\u00e9",
     "basic": "robot:cnry:Basic/3d0f84172ce5+\u00fc",
 }
-ENDPOINTS = ("/ok", "/status/401", "/status/403", "/status/500", "/redirect", "/cut")
+ENDPOINTS = ("/ok", "/status/401", "/status/403", "/status/429", "/status/500", "/redirect", "/cut")
 
 
 class Watched(Desk):
@@ -300,6 +300,9 @@ def direct_calls(scene: Scene) -> None:
     for kind in CREDENTIALS:
         for endpoint in ENDPOINTS:
             scene.act(kind, endpoint)
+        keyed = {"platform": f"p-{kind}", "scope": "get", "method": "GET", "endpoint": "/status/429"}
+        for _ in range(2):  # the second is answered from what was kept of the first
+            scene.call("POST", "/v1/actions", keyed, token=scene.token("bot"), **{"Idempotency-Key": f"key-{kind}"})
     scene.act("nowhere", "/ok")
     for secret in ("bearer", "header", "query"):
         scene.act("bearer", "/ok", method="POST", data={"text": CREDENTIALS[secret]})
