@@ -18,7 +18,8 @@ from agents.models import INVITE_LIFETIME, Agent, AgentStatus, InviteKind
 from agents.newcomers import make_agent
 from agents.reveal import reveal
 from platforms import desk
-from platforms.forms import DeleteForm, NewAgentForm, ReasonForm
+from platforms.dry_runs import dry_run
+from platforms.forms import DeleteForm, LookForm, NewAgentForm, ReasonForm
 from platforms.pages import press
 
 AGENTS_PER_PAGE = 50
@@ -93,8 +94,24 @@ def agent(request: MemberRequest, agent_id: str) -> HttpResponse:
         "may_administer": may_administer,
         "may_grant": may_grant,
     }
+    look = LookForm(request.GET)
+    said = look.cleaned_data if look.is_valid() else {}
+    context["offers"] = desk.offered_scopes(owner=request.member.owner)
     if may_grant:
-        context["scopes"], context["connections"] = desk.grantable(owner=request.member.owner)
+        _, context["connections"] = desk.grantable(owner=request.member.owner)
+        context["changed"] = said.get("changed")
+        context["taken"] = desk.just_taken(agent=found, grant_id=said["taken"]) if said.get("taken") else None
+    if said.get("scope") and said.get("endpoint"):
+        platform, _, scope = said["scope"].partition(":")
+        context["tried"] = said
+        context["verdict"] = dry_run(
+            agent=found,
+            platform=platform,
+            scope=scope,
+            method=said["method"].upper() or "GET",
+            endpoint=said["endpoint"],
+            now=request.now,
+        )
     return render(request, "agents/detail.html", context)
 
 

@@ -145,6 +145,21 @@ def grantable(*, owner: Owner) -> tuple[dict[str, list[str]], dict[str, list[Con
     return scopes, connections
 
 
+def offered_scopes(*, owner: Owner) -> QuerySet[Scope]:
+    """Every scope of the owner's, by platform, for people to choose from."""
+    rows = Scope.objects.filter(platform__owner=owner).select_related("platform")
+    return rows.order_by("platform__slug", "name")
+
+
+def just_taken(*, agent: Agent, grant_id: int) -> Grant | None:
+    """A permission that was revoked and can be given as it was; None if it is held again."""
+    rows = Grant.objects.for_agent(agent.pk).exclude(revoked_at=None)
+    grant = rows.select_related("scope__platform", "connection").filter(pk=grant_id).first()
+    if grant is None or Grant.objects.for_agent(agent.pk).filter(scope=grant.scope_id, revoked_at=None).exists():
+        return None
+    return grant
+
+
 def _access(owner: Owner) -> QuerySet[AccessRequest]:
     pending = AccessRequest.objects.for_owner(owner).filter(status=AccessStatus.PENDING)
     return pending.exclude(agent__status=AgentStatus.REVOKED)

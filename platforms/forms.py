@@ -39,6 +39,16 @@ class ToggleForm(forms.Form):
     require_approval = forms.TypedChoiceField(choices=[("1", "on"), ("0", "off")], coerce=lambda value: value == "1")
 
 
+class LookForm(forms.Form):
+    """What the address of an agent's page may say beside the agent: what can be undone, a call to try out."""
+
+    changed = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    taken = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    scope = forms.CharField(required=False, max_length=192)
+    method = forms.CharField(required=False, max_length=16)
+    endpoint = forms.CharField(required=False, max_length=2000)
+
+
 class AccessForm(forms.Form):
     """`scope`: what the owner grants instead of what the agent named."""
 

@@ -52,7 +52,7 @@ def set_approval(request: MemberRequest, agent_id: str, grant_id: int) -> HttpRe
         how = "waits for a person from now on" if grant.require_approval else "goes straight through from now on"
         return f"{grant.scope.platform.slug} / {grant.scope.name} {how}."
 
-    return press(request, back=f"{page_of(agent_id)}#permissions", verb=verb)
+    return press(request, back=f"{page_of(agent_id)}?changed={grant_id}#permissions", verb=verb)
 
 
 @never_cache
@@ -68,4 +68,4 @@ def revoke(request: MemberRequest, agent_id: str, grant_id: int) -> HttpResponse
         )
         return f"{grant.scope.platform.slug} / {grant.scope.name} revoked."
 
-    return press(request, back=f"{page_of(agent_id)}#permissions", verb=verb)
+    return press(request, back=f"{page_of(agent_id)}?taken={grant_id}#permissions", verb=verb)

@@ -1,7 +1,6 @@
 """The owner's pages in a real browser: everybody can use them, and a person walks through what agents ask for."""
 
 import pytest
-from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from agents.enrolment import add_key
@@ -138,13 +137,23 @@ def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
     expect(switch).to_have_attribute("aria-checked", "false")
     assert not asks.grant(scene).require_approval
 
-    page.get_by_label("Scope").select_option("acme-chat / chat:admin")
+    page.get_by_role("button", name="Undo : acme-chat chat:write").click()
+    expect(switch).to_have_attribute("aria-checked", "true")
+
+    page.get_by_role("radio", name="chat:admin").check()
     label = Connection.objects.get().label
     page.get_by_label("Connection").select_option(f"acme-chat / {label}")
     page.get_by_role("button", name="Add permission").click()
     expect(page.get_by_role("row", name="chat:admin")).to_contain_text(label)
-    page.get_by_role("row", name="chat:admin").get_by_role("button").click()
+    page.get_by_role("row", name="chat:admin").get_by_role("button", name="Revoke").click()
     expect(page.get_by_role("row", name="chat:admin")).to_have_count(0)
+    page.get_by_role("button", name="Undo : give acme-chat chat:admin back").click()
+    expect(page.get_by_role("row", name="chat:admin")).to_contain_text(label)
+
+    page.get_by_label("Under the scope").select_option("acme-chat / chat:admin")
+    page.get_by_label("Endpoint").fill("/elsewhere")
+    page.get_by_role("button", name="Try").click()
+    expect(page.locator(".verdict")).to_contain_text("endpoint_scope_mismatch")
 
     page.get_by_role("button", name="Rotate & Issue Install Token").click()
     expect(page.get_by_role("region", name="Secret")).to_contain_text("itok_")
@@ -162,4 +171,3 @@ def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("status")).to_contain_text("deploy-bot deleted.")
     assert Agent.objects.get().status == AgentStatus.REVOKED
-    assert not Grant.objects.current(timezone.now()).filter(require_approval=True).exists()
