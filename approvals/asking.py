@@ -14,6 +14,7 @@ from agents.owner_settings import approval_lifetime
 from approvals.binding import Form, digest_of, write_form
 from approvals.idempotency import KeyClaim
 from approvals.models import ApprovalRequest, Decision
+from approvals.on_record import SHOWN, shown_to_people
 from approvals.rows import next_version, record_change, repeat_of
 from approvals.telling import TITLE, headline, tag_of
 from approvals.transitions import expire
@@ -132,6 +133,9 @@ def _create(ask: Ask, data: bytes, now: datetime) -> ApprovalRequest:
             "endpoint": form.endpoint,
             "policy_version": form.policy_version,
             "expires_at": approval.expires_at.isoformat(),
+            "connection_label": approval.connection_label,
+            "step_up": approval.step_up,
+            SHOWN: shown_to_people(approval),
             **(repeat_of(approval) if repeat else {}),
         },
     )

@@ -48,13 +48,14 @@ class Form:
     policy_version: str
 
 
-def _canonical(value: object) -> bytes:
+def canonical_form(value: object) -> bytes:
+    """JSON in ASCII, keys sorted, no white space."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
 
 
 def write_form(form: Form) -> bytes:
     """The canonical bytes of `form`."""
-    return _canonical(asdict(form))
+    return canonical_form(asdict(form))
 
 
 def read_form(data: bytes) -> Form:
@@ -142,7 +143,7 @@ def seal_of(approval: ApprovalRequest) -> bytes:
         "step_up": approval.step_up,
         "evidence_digest": approval.evidence_digest,
     }
-    return hmac.digest(b64decode(settings.SEAL_KEY), b"agentvalet.decision.v1\0" + _canonical(statement), "sha256")
+    return hmac.digest(b64decode(settings.SEAL_KEY), b"agentvalet.decision.v1\0" + canonical_form(statement), "sha256")
 
 
 def check_seal(approval: ApprovalRequest) -> None:

@@ -17,10 +17,11 @@ from approvals import passkeys, services
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
 from approvals.step_up import PasskeyDemanded
-from approvals.transitions import AlreadyDecided, StaleDigest
+from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
 from approvals.views import approval_or_404, stamp
 
 CHANGED = "This call is not the one you were shown. Nothing was decided: read it again."
+TAMPERED = "This call was changed behind the server's back. Nobody can decide on it; it is on record."
 DEMANDED = "This scope is decided on with a passkey only. Nothing was decided."
 READ_ONLY = "Your role reads only. Nothing was decided."
 REFUSALS = (services.NotAllowed, AlreadyDecided, StaleDigest, PasskeyDemanded, PasskeyRefused)
@@ -66,6 +67,8 @@ def _why_not(error: Exception) -> tuple[str, int]:
     match error:
         case AlreadyDecided():
             return sentence_of_decision(error.approval), 409
+        case RowTampered():
+            return TAMPERED, 409
         case StaleDigest():
             return CHANGED, 409
         case PasskeyDemanded():

@@ -17,13 +17,13 @@ from agents.errors import ApiError
 from agents.http import client_address, stamped
 from agents.throttling import check_rate, network_of
 from approvals import services
-from approvals.decision_views import CHANGED
+from approvals.decision_views import CHANGED, TAMPERED
 from approvals.link_tokens import VIA
 from approvals.magic_links import DeadLink, follow
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
 from approvals.step_up import PasskeyDemanded
-from approvals.transitions import AlreadyDecided, StaleDigest
+from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
 
 _COOKIE = "agentvalet_link"
 STEP_UP = "This scope is decided on with a passkey, which a delegate has none of. Nothing was decided."
@@ -61,6 +61,8 @@ def _decide(request: HttpRequest, approval: ApprovalRequest, delegate: Delegate,
         return _sentence(request, _take(request, approval, delegate))
     except AlreadyDecided as error:
         return _sentence(request, f"{sentence_of_decision(error.approval)}.", status=409)
+    except RowTampered as error:
+        return _page(request, error.approval, delegate, token, note=TAMPERED, status=409)
     except StaleDigest as error:
         return _page(request, error.approval, delegate, token, note=CHANGED, status=409)
     except PasskeyDemanded as error:

@@ -12,6 +12,7 @@ from django.db.models import Q
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
 from approvals.models import ApprovalRequest, Decision
+from approvals.on_record import check_asked, check_decided
 from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import (
     SYSTEM,
@@ -21,12 +22,10 @@ from approvals.rows import (
     locked_rows,
     next_version,
     record_change,
-    repeat_of,
     save_changes,
 )
 from approvals.step_up import check_demand, check_evidence
 from audit.events import Event, Result
-from audit.models import AuditEvent
 from crash_points import Point, crash_point
 from platforms.coverage import Coverage
 
@@ -102,7 +101,8 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             form = check_row(approval)
             check_seal(approval)
             check_evidence(approval)
-            _check_record(approval)
+            check_asked(approval)
+            check_decided(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
             check_demand(approval, coverage)
         except Tampered as error:
@@ -132,24 +132,6 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
     if refusal is not None:
         raise refusal
     return Claim(approval=approval, form=form, coverage=coverage)
-
-
-def _check_record(approval: ApprovalRequest) -> None:
-    """Hold the row against the audit log, which nobody can take a line out of.
-
-    The seal says what the row was at the decision; that it was the same when a person had the call repeated, and that
-    nobody has begun it, is on record only.
-
-    Raises:
-        Tampered: somebody has set the row back, or made it the repeat of another call.
-    """
-    rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
-    told = {row.event: row for row in rows.filter(event__in=[Event.APPROVAL_REQUESTED, Event.APPROVAL_SENDING])}
-    if Event.APPROVAL_SENDING in told:
-        raise Tampered("the audit log says that this call was begun before")
-    asked = told[Event.APPROVAL_REQUESTED].metadata if Event.APPROVAL_REQUESTED in told else {}
-    if {name: asked.get(name) for name in repeat_of(approval)} != repeat_of(approval):
-        raise Tampered("the audit log says that another call is repeated, or none")
 
 
 def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:

@@ -80,6 +80,16 @@ def keep_proof(*, approval: ApprovalRequest, decision: str, proof: Proof, now: d
     approval.evidence_digest = evidence.digest()
 
 
+def check_unsigned(approval: ApprovalRequest) -> None:
+    """Make sure that nothing is kept as signed for a row that nobody has decided on. The caller holds the row's lock.
+
+    Raises:
+        Tampered: somebody has put something there, which would also be in the way of a real decision.
+    """
+    if evidence_of(approval.pk) is not None:
+        raise Tampered("something is kept as signed, and nobody has decided")
+
+
 def check_evidence(approval: ApprovalRequest) -> None:
     """Verify again what the deciding person's passkey signed, just before the call is made.
 

@@ -10,10 +10,11 @@ from agents.delegate_model import Delegate
 from agents.models import Member
 from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
+from approvals.on_record import check_asked
 from approvals.rows import SYSTEM, going_on, locked, record_change, save_changes
-from approvals.step_up import VIA, PasskeyDemanded, Proof, is_demanded, keep_proof
+from approvals.step_up import VIA, PasskeyDemanded, Proof, check_unsigned, is_demanded, keep_proof
 from approvals.telling import tag_of
-from audit.events import Actor, Event, Result
+from audit.events import JSON, Actor, Event, Result
 from crash_points import Point, crash_point
 from notifications.inbox import withdraw
 
@@ -38,6 +39,10 @@ class StaleDigest(Exception):
         self.approval = approval
 
 
+class RowTampered(StaleDigest):
+    """The row is not what the agent asked for: nobody decides on it. On record as `approval.tampered`."""
+
+
 def approve(
     *, member: Decider, approval_id: UUID, digest: str, via: str, now: datetime, proof: Proof | None = None
 ) -> ApprovalRequest:
@@ -46,7 +51,7 @@ def approve(
     Raises:
         ApprovalRequest.DoesNotExist: not a row of the member's owner.
         AlreadyDecided: by somebody else, or by time.
-        StaleDigest: `digest` is not that of the row.
+        StaleDigest: `digest` is not that of the row; RowTampered: the row was changed since it was asked for.
         PasskeyDemanded: the scope takes a passkey, and there is no `proof`.
         PasskeyRefused: see `approvals.step_up.keep_proof`.
     """
@@ -102,9 +107,14 @@ def _decide(
         if approval.decision == Decision.PENDING and now >= approval.expires_at:
             expire(approval, now=now)  # committed below: what is raised is raised after the block
         open_before = approval.decision == Decision.PENDING
-        stale = not _is_as_displayed(approval, digest)
+        tampering = _tampering_with(approval) if open_before else ""
+        stale = digest != approval.digest
         lacking = proof is None and is_demanded(approval)
-        if open_before and not stale and not lacking:
+        if tampering:
+            actor = _identity(member)[2]
+            said: dict[str, JSON] = {"error": f"Refused: {tampering}. Nothing was decided.", "via": via}
+            record_change(approval, Event.APPROVAL_TAMPERED, Result.DENIED, actor=actor, now=now, metadata=said)
+        elif open_before and not stale and not lacking:
             approval.decision = decision
             approval.decided_at = now
             approval.decided_by_id, approval.decided_by, actor = _identity(member)
@@ -138,6 +148,8 @@ def _decide(
             crash_point(Point.BEFORE_DECISION_COMMIT, approval_id)
     if not open_before:
         raise AlreadyDecided(approval)
+    if tampering:
+        raise RowTampered(approval)
     if stale:
         raise StaleDigest(approval)
     if lacking:
@@ -152,12 +164,15 @@ def _identity(decider: Decider) -> tuple[str, str, Actor]:
     return str(decider.pk), decider.user.email, Actor("member", str(decider.user_id), decider.user.email)
 
 
-def _is_as_displayed(approval: ApprovalRequest, digest: str) -> bool:
+def _tampering_with(approval: ApprovalRequest) -> str:
+    """Which check says that the undecided row is not what the agent asked for; "" if all hold."""
     try:
         check_row(approval)
-    except Tampered:
-        return False
-    return digest == approval.digest
+        check_asked(approval)
+        check_unsigned(approval)
+    except Tampered as error:
+        return str(error)
+    return ""
 
 
 def expire_due(*, now: datetime, limit: int = 500) -> int:
