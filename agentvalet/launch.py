@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from agentvalet import command_lines, demo, embedded, keys, processes
+from agents.set_up_secret import set_up_secret
+from agentvalet import command_lines, demo, embedded, keys, processes, startup
 from agentvalet.embedded import ServiceError
 from agentvalet.supervisor import (
     Child,
@@ -96,7 +97,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         platform_url = demo.platform_url()
         listed = [*settings.PRIVATE_TARGETS, urlsplit(platform_url).netloc]
         env["AGENTVALET_PRIVATE_TARGETS"] = ",".join(listed)
-    _prepare(plan, env=env, platform_url=platform_url)
+    has_owner = _prepare(plan, env=env, platform_url=platform_url)
     supervisor.interrupts.check()
 
     web = child("web", command_lines.web(host=plan.host, port=plan.port, threads=settings.WEB_THREADS), 20)
@@ -114,7 +115,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
     if plan.runs("web"):
         wait_until_served(web, host=plan.host, port=plan.port, host_header=urlsplit(plan.public_url).netloc)
     supervisor.interrupts.check()
-    _greet(plan)
+    _greet(plan, has_owner=has_owner)
     if plan.demo:
         agent = child("agent", demo.agent_argv(), 5)
         agent.env = demo.agent_environment(proxy_url=plan.public_url)
@@ -147,8 +148,8 @@ def _children(plan: Plan, env: dict[str, str]) -> Callable[[str, list[str], floa
     return child
 
 
-def _prepare(plan: Plan, *, env: dict[str, str], platform_url: str) -> None:
-    """Run `agentvalet.startup` to its end. Raises ServiceError with its last line."""
+def _prepare(plan: Plan, *, env: dict[str, str], platform_url: str) -> bool:
+    """Run `agentvalet.startup` to its end; whether there is an owner. Raises ServiceError with its last line."""
     argv = [sys.executable, "-m", "agentvalet.startup"]
     argv += ["--no-migrate"] if plan.only else []
     argv += [] if plan.runs("web") else ["--no-static"]
@@ -165,14 +166,21 @@ def _prepare(plan: Plan, *, env: dict[str, str], platform_url: str) -> None:
         raise ServiceError(embedded.last_line(log))
     if code != 0:
         raise ServiceError(f"The start failed, see {log}: {embedded.last_line(log)}")
+    return embedded.last_line(log) != startup.NO_OWNER
 
 
-def _greet(plan: Plan) -> None:
+def _greet(plan: Plan, *, has_owner: bool) -> None:
+    if plan.runs("web") and not has_owner:
+        from agentvalet.settings import secret  # noqa: PLC0415 - `_plan` settles the environment before
+
+        key = secret("AGENTVALET_SECRET_KEY")  # made after the settings were read, at the very first start
+        say(f"\n  Nobody owns this server yet: make the first owner at {plan.public_url}/set-up")
+        say(f"  with this secret, which is good for that alone:  {set_up_secret(key=key)}")
     if plan.only:
         return
     say(f"\n  AgentValet runs at {plan.public_url}\n")
     if plan.demo:
         say(f"  Sign in as   {demo.SIGN_IN}\n  Password     {demo.password_to_show()}\n")
     else:
-        say(f"  Owners, platforms and agents come from a file: {_python()} manage.py provision FILE.yaml\n")
+        say(f"  Owners, platforms and agents can also come from a file: {_python()} manage.py provision FILE.yaml\n")
     say(f"  Logs are in {plan.data_dir / 'log'}; Ctrl-C stops everything.\n")

@@ -22,6 +22,7 @@ from platforms import vault
 from platforms.addresses import parse_private_targets
 
 REFUSED = os.EX_CONFIG  # not 1, which is how Python ends on any traceback
+NO_OWNER = "There is no owner yet."  # the last line of output then
 _MIGRATION_LOCK = 0x6167656E74  # any number that is ours: one start migrates, others wait for it
 
 
@@ -148,6 +149,10 @@ def main(argv: list[str]) -> int:
             from agentvalet import demo  # noqa: PLC0415 - needs the models
 
             demo.prepare(base_url=options.demo)
+        from agents.first_owner import is_needed  # noqa: PLC0415 - needs the models
+
+        if is_needed():
+            print(NO_OWNER)  # noqa: T201 - this is the interface of the module
     except (ImproperlyConfigured, StartRefused) as error:
         print(error, file=sys.stderr)  # noqa: T201 - this is the interface of the module
         return REFUSED

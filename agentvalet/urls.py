@@ -16,6 +16,7 @@ from agents import settings_views as mine
 from agents import views as people
 from agents.confirming import sure
 from agents.join_views import join
+from agents.set_up_views import set_up
 from agents.settings_page import settings_page
 from agentvalet import api_docs, errors, health, installable, openapi
 from approvals import api, link_views, views
@@ -30,6 +31,7 @@ from platforms import connection_views as connections
 from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
 from platforms import registration_api as registrations
+from platforms.first_steps import first_steps
 
 urlpatterns = [
     # Agents
@@ -69,6 +71,8 @@ urlpatterns = [
     path("sign-in", people.sign_in, name="sign-in"),
     path("sign-in/passkey", passkeys.sign_in_with_passkey, name="passkey-sign-in"),
     path("sign-in/passkey/options", passkeys.sign_in_options, name="passkey-sign-in-options"),
+    path("set-up", set_up, name="set-up"),
+    path("set-up/steps", first_steps, name="first-steps"),
     path("join", join, name="join"),
     path("sign-out", people.sign_out, name="sign-out"),
     path("settings", settings_page, name="settings"),
@@ -134,11 +138,11 @@ urlpatterns = [
     path("platforms/<slug:slug>/settings", platform_views.settings, name="platform-settings"),
     path("platforms/<slug:slug>/scopes", platform_views.add_scope, name="add-scope"),
     path("platforms/<slug:slug>/scopes/<int:scope_id>", platform_views.scope, name="change-scope"),
-    path("platforms/<slug:slug>/connect", connections.connect, name="connect-platform"),
+    path("platforms/<slug:slug>/connect", sure(connections.connect), name="connect-platform"),
     path("catalogue/custom", platform_views.custom, name="custom-platform"),
-    path("catalogue/<slug:entry_id>", connections.connect_entry, name="connect-entry"),
+    path("catalogue/<slug:entry_id>", sure(connections.connect_entry), name="connect-entry"),
     path("connections/<uuid:connection_id>/test", connections.test, name="test-connection"),
-    path("connections/<uuid:connection_id>/reauth", connections.reauthenticate, name="reauth-connection"),
+    path("connections/<uuid:connection_id>/reauth", sure(connections.reauthenticate), name="reauth-connection"),
     path("connections/<uuid:connection_id>/change", connections.change, name="change-connection"),
     path("connections/<uuid:connection_id>/disconnect", connections.take_away, name="disconnect-connection"),
     path("agents", agent_views.agents, name="agents"),

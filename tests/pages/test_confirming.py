@@ -113,4 +113,7 @@ def test_what_asks_is_listed_where_all_routes_are() -> None:
         "remove-member",
         "add-delegate",
         "set-delegate",
+        "connect-platform",
+        "connect-entry",
+        "reauth-connection",
     }

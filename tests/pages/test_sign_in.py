@@ -331,7 +331,7 @@ def test_somebody_without_an_owner_is_told(scene: Scene) -> None:
     assert client.post("/sign-out").status_code == 302
 
 
-def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
+def test_every_page_asks_for_a_session_but_the_ones_we_name(scene: Scene) -> None:
     """A new route is behind the sign-in unless somebody puts it on the list."""
     asked = 0
     for pattern in get_resolver().url_patterns:
@@ -348,5 +348,7 @@ def test_every_page_asks_for_a_session_but_the_ones_we_name(db: None) -> None:
     assert asked >= 5
     passkey = ("/sign-in/passkey", "/sign-in/passkey/options")
     installable = ("/approve", "/sw.js", "/manifest.webmanifest", "/offline")
-    assert {"/sign-in", *passkey, "/join", "/sign-out", "/health", "/api-docs", *installable} == set(PUBLIC_PATHS)
+    assert {"/sign-in", *passkey, "/set-up", "/join", "/sign-out", "/health", "/api-docs", *installable} == set(
+        PUBLIC_PATHS
+    )
     assert PUBLIC_PREFIXES == ("/v1/", "/functions/v1/", "/.well-known/")

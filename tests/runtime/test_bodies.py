@@ -7,6 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from agents.models import Owner
 from agentvalet.middleware import RefuseFiles
 from tests.world import Side, bearer
 
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.django_db
 def strict() -> Client:
     """A stranger's client with a cookie for the CSRF check, which then reads the form for its other half."""
     client = Client(enforce_csrf_checks=True)
+    Owner.objects.create(name="Acme")  # else every page leads to the set-up
     assert client.get("/sign-in").cookies
     return client
 

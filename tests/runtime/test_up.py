@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from agents.set_up_secret import set_up_secret
 from agentvalet import embedded, keys
 from tests.runtime.installation import Installation, eventually, free_port, manage
 
@@ -36,6 +37,10 @@ def key_files(installation: Installation) -> dict[str, str]:
 def test_the_first_start_serves_and_prints_where(installation: Installation) -> None:
     printed = installation.start()
     assert f"http://localhost:{installation.port}\n" in printed
+    assert f"make the first owner at http://localhost:{installation.port}/set-up\n" in printed
+    secret = printed.partition("good for that alone:")[2].split()[0]
+    assert secret == set_up_secret(key=(installation.data / "keys" / "secret_key").read_text().strip())
+    assert not [log.name for log in (installation.data / "log").iterdir() if secret in log.read_text(errors="replace")]
     assert installation.health() == 200
     assert set(installation.processes().values()) == {
         "up", "web", "worker", "sweeper", "messenger", "beat", "valkey", "postgres",
