@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from django.conf import settings
 from django.test import Client
 from django.utils import timezone
@@ -196,7 +197,8 @@ def test_an_agent_is_registered_with_a_key_that_is_answered_once(client: Client,
 
 def test_the_key_signs(client: Client, acme: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     body = register(client, acme, token_of(client, acme.admin)).json()
-    monkeypatch.setattr("tests.world.private_key", lambda name: body["private_key_pem"])
+    key = serialization.load_pem_private_key(body["private_key_pem"].encode(), password=None)
+    monkeypatch.setattr("tests.world.rsa_key", lambda name: key)
     agent = Agent.objects.get(pk=body["agent_id"])
     assert look(client, assertion(agent)).status_code == 404
 

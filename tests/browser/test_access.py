@@ -78,7 +78,7 @@ def test_a_refused_sign_in(scene: Scene, open_page: OpenPage) -> None:
     page = open_page("/sign-in", member=None)
     page.get_by_label("E-mail").fill("admin@acme.example")
     page.get_by_label("Password").fill("wrong")
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_role("alert")).to_have_text("The e-mail address or the password is not right.")
     expect(page.get_by_label("E-mail")).to_have_value("admin@acme.example")
     check(page)

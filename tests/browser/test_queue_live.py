@@ -276,6 +276,7 @@ def test_an_ended_session_stops_the_refresh_and_says_so(scene: Scene, open_page:
 
 def test_a_lost_connection_is_said_calmly_and_mends_itself(scene: Scene, open_page: OpenPage) -> None:
     page = open_page("/approvals", expected="ERR_INTERNET_DISCONNECTED")
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")  # its script has come, so none is missed offline
     page.context.set_offline(True)
     page.clock.fast_forward(5000)
     pill = page.get_by_text("Connection lost, retrying")

@@ -23,7 +23,7 @@ def desk(chromium: Browser, valet: Valet) -> Iterator[Page]:
     page.goto("/approvals")
     page.get_by_label("E-mail").fill(EMAIL)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     expect(page.get_by_text("✓ No pending approvals")).to_be_visible()
     yield page
     context.close()

@@ -40,8 +40,11 @@ def test_the_queue_and_the_page_of_the_call_say_whose_child_it_is(acme: Side, wa
 
 
 def test_the_line_in_the_inbox_and_the_record_say_so_too(acme: Side, waiting: ApprovalRequest) -> None:
-    title = Notification.objects.get().title
-    assert title == "Approval required: Payroll bot (2) (child of Acme bot) → acme-chat/chat:write"
+    line = Notification.objects.get()
+    assert (line.title, line.body) == (
+        "Approval required",
+        "Payroll bot (2) (child of Acme bot) → acme-chat/chat:write",
+    )
     assert AuditEvent.objects.latest("seq").actor_label == "Payroll bot (2) (child of Acme bot)"
 
 
