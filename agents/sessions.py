@@ -1,4 +1,5 @@
-"""Sign-in sessions in the database under a hash of their key: whoever reads the database gets into nobody's session.
+"""Sign-in sessions in the database under a hash of their key: whoever reads the database gets into nobody's session,
+and whoever writes it makes nobody's session their own.
 
 Django's own store keeps the value of the cookie. This one serves synchronous views only, as the whole server is.
 """
@@ -32,6 +33,11 @@ class SessionStore(DatabaseStore):
     def stored_key(self) -> str:
         """What the row of this session is found by; worth nothing as a cookie."""
         return _hash_of(self.session_key)
+
+    @property
+    def key_salt(self) -> str:
+        """What a session holds is signed for its own key: put into another row, it is nobody's."""
+        return f"{super().key_salt}.{self.stored_key}"
 
     def note_seen(self, *, device: str, address: str | None, now: datetime) -> None:
         """Keep who comes with this session, where that is news. It touches nothing of what the session holds."""

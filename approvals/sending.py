@@ -12,6 +12,7 @@ from platforms import client
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
+from platforms.destinations import DestinationChanged
 from platforms.vault import VaultError
 
 
@@ -37,6 +38,8 @@ def send(
     began = time.monotonic()
     try:
         credential = coverage.credential()
+    except DestinationChanged as error:
+        raise CannotSend("destination_changed", str(error)) from error
     except VaultError as error:
         raise CannotSend("credential_unavailable", str(error)) from error
     return send_with(

@@ -13,6 +13,7 @@ from audit.chain import COLUMNS, GENESIS, canonical_body, chain_hash, timestamp
 from audit.checks import note
 from audit.events import JSON, Event, Result
 from audit.verify import Verdict
+from platforms.destinations import bind
 from platforms.models import Connection, Grant, Platform, Scope, credential_aad
 from platforms.vault import seal
 
@@ -46,6 +47,7 @@ def make_owner() -> Member:
     sealed = seal("token", aad=credential_aad(connection_id=used.pk, version=1))
     used.credential_key_id, used.credential_wrapped_key = sealed.key_id, sealed.wrapped_key
     used.credential_ciphertext = sealed.ciphertext
+    bind(used, platform)
     used.save()
     for number in range(AGENTS):
         agent = Agent.objects.create(owner=owner, name=f"agent-{number:02}", status=AgentStatus.ACTIVE)

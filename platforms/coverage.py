@@ -12,7 +12,9 @@ from django.db import connection as database
 
 from agents.models import AgentStatus
 from audit.events import JSON
+from platforms import destinations
 from platforms.credentials import Auth, parse_auth
+from platforms.destinations import DestinationChanged
 from platforms.endpoints import Endpoint, covers, join_url, parse_rule
 from platforms.models import credential_aad
 from platforms.vault import Sealed, open_sealed
@@ -68,14 +70,18 @@ class Coverage:
     honours_idempotency_key: bool
     step_up: str  # `platforms.models.StepUp`
     sealed: Sealed
+    destination_holds: bool
     disclosure: Disclosure | None = None
 
     def credential(self) -> str:
         """The stored credential in clear, for the one call.
 
         Raises:
+            DestinationChanged: it was not stored for this address, or not to be sent in this way.
             VaultError: the vault key does not open it.
         """
+        if not self.destination_holds:
+            raise DestinationChanged
         aad = credential_aad(connection_id=self.connection_id, version=self.credential_version)
         return open_sealed(self.sealed, aad=aad)
 
@@ -84,12 +90,13 @@ class Coverage:
 # child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
 # taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up, a.expires_at,
+SELECT p.id, p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up, a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
        c.others, c.id, c.label, c.credential_version, c.require_approval,
-       c.credential_key_id, c.credential_wrapped_key, c.credential_ciphertext, c.is_default OR c.usable = 1 AS chosen
+       c.credential_key_id, c.credential_wrapped_key, c.credential_ciphertext, c.destination,
+       c.is_default OR c.usable = 1 AS chosen
   FROM platforms_platform p
   JOIN platforms_scope s ON s.platform_id = p.id AND s.name = %(scope)s
   JOIN platforms_grant g ON g.scope_id = s.id AND g.agent_id = %(agent)s AND g.revoked_at IS NULL
@@ -115,6 +122,7 @@ SELECT p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.
 
 
 class _Row(NamedTuple):
+    platform_id: int
     platform_name: str
     base_url: str
     auth: str  # Django leaves jsonb as text on raw cursors
@@ -135,6 +143,7 @@ class _Row(NamedTuple):
     key_id: str
     wrapped_key: bytes
     ciphertext: bytes
+    destination: str
     chosen: bool | None
 
 
@@ -193,6 +202,13 @@ def find_coverage(
         honours_idempotency_key=row.honours_idempotency_key,
         step_up=row.step_up,
         sealed=Sealed(row.key_id, bytes(row.wrapped_key), bytes(row.ciphertext)),
+        destination_holds=destinations.holds(
+            row.destination,
+            connection_id=row.connection_id,
+            platform_id=row.platform_id,
+            base_url=row.base_url,
+            auth=json.loads(row.auth),
+        ),
         disclosure=_disclosure(row),
     )
 

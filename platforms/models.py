@@ -123,6 +123,12 @@ class Connection(models.Model):
     credential_key_id = models.CharField(max_length=256)  # the ARN of a key service's key is long
     credential_wrapped_key = models.BinaryField()
     credential_ciphertext = models.BinaryField()
+    destination = models.CharField(
+        max_length=64,
+        blank=True,
+        db_default="",
+        help_text="The seal over where the credential may go (platforms.destinations)",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 

@@ -16,7 +16,7 @@ from agents.lifecycle import NotAllowed
 from agents.models import Member, Owner
 from audit.events import JSON, Event, Result
 from audit.records import record
-from platforms import stored_credentials
+from platforms import destinations, stored_credentials
 from platforms.definitions import Definition, ScopeDefinition
 from platforms.grants import Change, change_of
 from platforms.models import Connection, ConnectionStatus, Platform, Scope
@@ -97,6 +97,8 @@ def put_platform(*, owner: Owner, definition: Definition, change: Change) -> Pla
         for name, value in wanted.items():
             setattr(platform, name, value)
         platform.save(update_fields=list(wanted))
+        if not created:
+            destinations.follow(platform, base_url=before["base_url"], auth=before["auth"])
     scopes: list[JSON] = [scope.name for scope in definition.scopes if put_scope(platform, scope)]
     if created or before != wanted or scopes:
         on_record(change, Event.PLATFORM_CHANGED, platform, platform_facts(platform) | {"scopes": scopes})
@@ -136,11 +138,16 @@ def put_connection(
     if not intake.fits(connection):
         raise Outdated
     if intake.sealed is None and connection is not None:
+        if destinations.bind(connection, platform):
+            connection.save(update_fields=["destination"])
+            facts: dict[str, JSON] = {"connection": connection.label, "changed": ["destination"]}
+            on_record(change, Event.PLATFORM_CHANGED, platform, platform_facts(platform) | facts)
         if details is not None:
             put_details(connection, details, change=change)
         return connection
     connection = connection or Connection(pk=intake.connection_id, platform=platform, label=label)
     stored_credentials.put(connection, intake)
+    destinations.bind(connection, platform)
     connection.status, connection.identity = ConnectionStatus.UNTESTED, None  # whose this one is nobody knows yet
     if details is not None:
         _set(connection, details)

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
-from platforms import vault
+from platforms import destinations, vault
 from platforms.models import Connection, ConnectionStatus, credential_aad
 from platforms.vault import EMPTY, KeyServiceError, Sealed, VaultError, open_sealed, rewrap, seal
 
@@ -58,14 +58,22 @@ def put(connection: Connection, intake: Intake) -> None:
 
 
 def credential_of(connection: Connection) -> str:
-    """The credential in clear, for one call. Not inside a transaction. Raises VaultError, KeyServiceError."""
+    """The credential in clear, for one call to its platform. Not inside a transaction.
+
+    Raises DestinationChanged, VaultError, KeyServiceError.
+    """
+    destinations.check(connection)
+    return _opened(connection)
+
+
+def _opened(connection: Connection) -> str:
     return open_sealed(_sealed(connection), aad=_aad(connection))
 
 
 def _holds(connection: Connection, credential: str) -> bool:
     """Whether this is the credential that is stored. One that no key opens is none."""
     try:
-        return credential_of(connection) == credential
+        return _opened(connection) == credential
     except KeyServiceError:
         raise
     except VaultError:

@@ -22,6 +22,7 @@ from agents.enrolment import add_key
 from agents.models import Agent, AgentStatus, Member, Owner, Role, User
 from approvals.models import ApprovalRequest
 from approvals.services import Action, Forwarded, submit_action
+from platforms.destinations import bind
 from platforms.models import Connection, Grant, Platform, Scope, credential_aad
 from platforms.vault import seal
 
@@ -148,8 +149,19 @@ def make_connection(platform: Platform, token: str, *, label: str = "Main", defa
     connection.credential_key_id = sealed.key_id
     connection.credential_wrapped_key = sealed.wrapped_key
     connection.credential_ciphertext = sealed.ciphertext
+    bind(connection, platform)
     connection.save()
     return connection
+
+
+def change_platform(platform: Platform, **change: Any) -> None:
+    """What the server does when a platform is at another address or wants its credential otherwise."""
+    for name, value in change.items():
+        setattr(platform, name, value)
+    platform.save()
+    for connection in platform.connections.all():
+        bind(connection, platform)
+        connection.save()
 
 
 def new_token() -> str:

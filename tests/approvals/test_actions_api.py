@@ -14,8 +14,8 @@ from agents.models import Agent, AgentStatus
 from approvals.binding import read_form
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent
-from platforms.models import Connection, ConnectionStatus, Platform
-from tests.world import CountingPlatform, Side, bearer, public_key
+from platforms.models import Connection, ConnectionStatus
+from tests.world import CountingPlatform, Side, bearer, change_platform, public_key
 
 READ = {"platform": "acme-chat", "endpoint": "/api/messages?limit=2", "method": "GET", "scope": "chat:read"}
 WRITE = {
@@ -263,7 +263,7 @@ def test_a_credential_that_does_not_open_is_a_502_without_secrets(client: Client
 def test_an_endpoint_that_sets_the_credentials_own_parameter_is_not_sent(
     client: Client, acme: Side, platform: CountingPlatform
 ) -> None:
-    Platform.objects.update(auth={"type": "query", "name": "api_key"})
+    change_platform(acme.platform, auth={"type": "query", "name": "api_key"})
     response = post(client, acme, READ | {"endpoint": "/api/messages?api_key=mine"})
     assert (response.status_code, response.json()["code"]) == (502, "request_refused")
     assert events(acme)[-1] == ("action.failed", "request_refused")

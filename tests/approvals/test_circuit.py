@@ -19,14 +19,13 @@ from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from approvals.tasks import sweep
 from audit.models import AuditEvent
-from platforms.models import Platform
 from platforms.traffic import PlatformBlocked, Turn, Verdict, circuit_of, turn
 from tests.approvals.test_actions_api import READ, events, post
 from tests.approvals.test_decisions import approve
 from tests.approvals.test_observe import CALL, observe
 from tests.approvals.test_races import together
 from tests.runtime.installation import ROOT
-from tests.world import CountingPlatform, Side, make_side, submit
+from tests.world import CountingPlatform, Side, change_platform, make_side, submit
 
 BROKEN = READ | {"endpoint": "/status/503"}
 
@@ -110,7 +109,7 @@ def test_what_a_platform_does_wrong_counts(client: Client, acme: Side, settings:
 
 def test_a_platform_that_is_not_there_counts(client: Client, acme: Side, settings: Settings) -> None:
     settings.PRIVATE_TARGETS = ["127.0.0.1"]
-    Platform.objects.update(base_url="http://127.0.0.1:9")
+    change_platform(acme.platform, base_url="http://127.0.0.1:9")
     for _ in range(3):
         assert post(client, acme, READ).json()["code"] == "connect_failed"
     assert state(acme) == "open"

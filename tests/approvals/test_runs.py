@@ -21,7 +21,7 @@ from approvals.tasks import sweep
 from audit.models import AuditEvent
 from platforms.models import Connection, Grant, Platform, Scope
 from tests.approvals.test_decisions import approve
-from tests.world import CountingPlatform, Side, submit
+from tests.world import CountingPlatform, Side, change_platform, submit
 
 
 def run(approval: ApprovalRequest) -> ApprovalRequest:
@@ -78,7 +78,7 @@ def test_a_refusal_of_the_platform_is_a_result_and_nothing_else(acme: Side) -> N
 
 
 def test_a_platform_that_is_not_there_is_said_to_have_got_nothing(acme: Side, settings: Settings) -> None:
-    Platform.objects.update(base_url="http://127.0.0.1:9")
+    change_platform(acme.platform, base_url="http://127.0.0.1:9")
     settings.PRIVATE_TARGETS = ["127.0.0.1"]
     done = run(approve(acme, submit(acme)))
     assert done.result_json is None

@@ -15,10 +15,10 @@ from pytest_django.fixtures import Settings
 
 from approvals.execution import execute
 from approvals.models import ApprovalRequest, Decision
-from platforms.models import Platform, Scope
+from platforms.models import Scope
 from tests.browser.conftest import OpenPage
 from tests.pages.scene import PASSWORD, Scene, signed_in
-from tests.world import CountingPlatform
+from tests.world import CountingPlatform, change_platform
 
 pytestmark = pytest.mark.browser
 
@@ -56,7 +56,7 @@ def phone(
 ) -> Callable[..., tuple[Page, Device]]:
     """A phone on the settings page whose owner has registered a passkey there."""
     settings.PUBLIC_URL = site
-    Platform.objects.update(base_url=platform.url)
+    change_platform(scene.platform, base_url=platform.url)
 
     def registered(**profile: Any) -> tuple[Page, Device]:
         page = open_page("/settings", **PHONE | profile)

@@ -16,7 +16,6 @@ from agents.lifecycle import NotAllowed
 from agents.models import Agent, AgentKey, AgentStatus, Invite, InviteKind, Member
 from agents.newcomers import make_agent
 from agents.onetime import hash_of
-from agents.people_models import Session
 from audit.models import AuditEvent
 from platforms.models import Connection, Grant
 from tests.pages import asks
@@ -414,7 +413,7 @@ def shown_once(client: Client, response: Any, *, prefix: str) -> str:
     secret = str(found.pop())
     assert secret.startswith(f"{prefix}_")
     assert Invite.objects.get(used_at=None).secret_hash == hash_of(secret)
-    kept = str([session.get_decoded() for session in Session.objects.all()]) + str(list(AuditEvent.objects.values()))
+    kept = str(dict(client.session)) + str(list(AuditEvent.objects.values()))
     assert secret not in kept
     assert not SECRET.search(page(client, "/agents"))
     return secret

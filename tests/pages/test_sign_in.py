@@ -1,5 +1,6 @@
 """Signing in and out: who gets a session, how often one may try, and what is on record."""
 
+import hashlib
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -142,6 +143,17 @@ def test_a_key_read_from_the_database_signs_nobody_in(scene: Scene) -> None:
     assert client.cookies[COOKIE].value not in stored
     client.post("/sign-out")
     assert not Session.objects.exists()
+
+
+def test_what_another_session_holds_signs_nobody_in_under_a_key_of_ones_own(scene: Scene) -> None:
+    victim = signed_in(scene.admin)
+    row = Session.objects.get()
+    row.session_key = hashlib.sha256(b"a" * 32).hexdigest()[: len(row.session_key)]
+    row.save(force_insert=True)
+    thief = Client()
+    thief.cookies[COOKIE] = "a" * 32
+    assert thief.get("/approvals").status_code == 302
+    assert victim.get("/approvals").status_code == 200
 
 
 def test_signing_out_ends_every_copy_of_the_session(scene: Scene) -> None:
