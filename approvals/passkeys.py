@@ -36,7 +36,7 @@ def begin(*, member: Member, approval_id: UUID, digest: str, decision: Decision,
         raise StaleDigest(approval)
     if not passkeys_of(member.user):
         raise PasskeyRefused("none", NO_PASSKEY)
-    return begin_signing(user=member.user, purpose=Purpose.DECIDE, form=new_form(approval, decision), now=now)
+    return begin_signing(user=member.user, purpose=Purpose.DECIDE, form=new_form(approval, decision, member), now=now)
 
 
 def decide(

@@ -107,10 +107,11 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             check_demand(approval, coverage)
         except Tampered as error:
             refusal = error
-            _fail(approval, f"Refused: {error}. Nothing was sent.", now=now, event=Event.APPROVAL_TAMPERED)
+            sentence = f"Refused: {error}. Nothing was sent."
+            _fail(approval, sentence, now=now, event=Event.APPROVAL_TAMPERED, result=Result.DENIED)
         except RightLost as error:
             refusal = error
-            _fail(approval, f"{error} Nothing was sent.", now=now, reason=error.reason)
+            _fail(approval, f"{error} Nothing was sent.", now=now, result=Result.DENIED, reason=error.reason)
         except DatabaseError:
             raise
         except Exception:

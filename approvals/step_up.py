@@ -46,9 +46,10 @@ def is_demanded(approval: ApprovalRequest) -> bool:
     )
 
 
-def decided(approval: ApprovalRequest, decision: str) -> dict[str, str]:
-    """What a signature has to say of this row (docs/passkeys.md). Raises FormError."""
+def decided(approval: ApprovalRequest, decision: str, approver_id: str) -> dict[str, str]:
+    """What a signature of the member `approver_id` has to say of this row (docs/passkeys.md). Raises FormError."""
     return {
+        "approver_id": approver_id,
         "approval_id": str(approval.pk),
         "digest": approval.digest,
         "decision": str(decision),
@@ -58,10 +59,10 @@ def decided(approval: ApprovalRequest, decision: str) -> dict[str, str]:
     }
 
 
-def new_form(approval: ApprovalRequest, decision: str) -> bytes:
-    """The canonical bytes of a decision that is about to be signed, with a fresh nonce."""
+def new_form(approval: ApprovalRequest, decision: str, member: Member) -> bytes:
+    """The canonical bytes of a decision that the member is about to sign, with a fresh nonce."""
     fresh = {"type": FORM_TYPE, "version": FORM_VERSION, "nonce": secrets.token_hex(32)}
-    return canonical(decided(approval, decision) | fresh)
+    return canonical(decided(approval, decision, str(member.pk)) | fresh)
 
 
 def keep_proof(*, approval: ApprovalRequest, decision: str, proof: Proof, now: datetime) -> None:
@@ -144,7 +145,7 @@ def check_demand(approval: ApprovalRequest, coverage: Coverage) -> None:
 
 
 def _checked(evidence: PasskeyEvidence, approval: ApprovalRequest, decision: str) -> Sequence[tuple[str, str]]:
-    return check_assertion(evidence.statement(), decided=decided(approval, decision))
+    return check_assertion(evidence.statement(), decided=decided(approval, decision, approval.decided_by_id))
 
 
 def _evidence(approval: ApprovalRequest, proof: Proof, now: datetime) -> PasskeyEvidence:

@@ -143,7 +143,12 @@ def _decide(
                 actor=actor,
                 now=now,
                 reason=deny_reason,
-                metadata={"via": via, "evidence": approval.evidence_digest, "seal": approval.seal.hex()},
+                metadata={
+                    "via": via,
+                    "evidence": approval.evidence_digest,
+                    "seal": approval.seal.hex(),
+                    **({"passkey_id": str(proof.signed.passkey.pk)} if proof is not None else {}),
+                },
             )
             crash_point(Point.BEFORE_DECISION_COMMIT, approval_id)
     if not open_before:

@@ -1,4 +1,4 @@
-"""Checks a receipt without the server that wrote it: `python -m approvals.verify_receipt FILE [--keys FILE]`.
+"""Checks a receipt without the server that wrote it: `python -m approvals.verify_receipt FILE --keys FILE`.
 
 Everything is in this file; beyond Python it needs `cryptography` alone. docs/receipts.md says what a
 receipt holds. The server itself uses `check_assertion` before it makes a call that a passkey has approved.
@@ -10,6 +10,7 @@ import json
 import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 TYPE = "agentvalet-receipt+jwt"
 KEYS_PATH = "/.well-known/agentvalet-receipt-keys.json"
-FORM_TYPE, FORM_VERSION = "agentvalet.decision", 1
+FORM_TYPE, FORM_VERSION = "agentvalet.decision", 2
 USER_PRESENT, USER_VERIFIED = 0x01, 0x04
 
 Check = tuple[str, str]  # its name, and what is wrong; "" for nothing
@@ -79,7 +80,7 @@ def ensure(holds: bool, sentence: str) -> None:
 def check_assertion(assertion: Mapping[str, Any], *, decided: Mapping[str, str]) -> list[Check]:
     """Whether the passkey in `assertion` signed the decision that `decided` describes, after verifying the person.
 
-    `decided` has approval_id, digest, decision, scope, expires_at and policy_version.
+    `decided` has approver_id, approval_id, digest, decision, scope, expires_at and policy_version.
     """
 
     def form() -> None:
@@ -128,9 +129,10 @@ def check_assertion(assertion: Mapping[str, Any], *, decided: Mapping[str, str])
         _verify_with(decode(assertion["public_key"]), decode(assertion["signature"]), signed)
 
     def fields() -> None:
-        ensure(assertion.keys() == ASSERTION_FIELDS, "it has other fields than it should have")
+        # An agent's copy has no credential_id.
+        ensure(assertion.keys() | {"credential_id"} == ASSERTION_FIELDS, "it has other fields than it should have")
         ensure(all(isinstance(value, str) for value in assertion.values()), "a field is no text")
-        decode(assertion["credential_id"])
+        decode(assertion.get("credential_id", ""))
 
     return _run(
         {
@@ -174,14 +176,52 @@ def _verify_with(public_key: bytes, signature: bytes, data: bytes) -> None:
 # --- The receipt
 
 
-def check_receipt(text: str, keys: str | None) -> list[Check]:
-    """Every check of a receipt file against a file of the server's public keys, in order."""
+CLAIMS = {"iss", "sub", "jti", "iat", "av"}
+CALL_FIELDS = {
+    "platform", "scope", "method", "endpoint", "result", "decision", "trace_id", "event", "at", "response_status",
+    "record",
+}  # fmt: skip
+APPROVAL_FIELDS = {
+    "approval_id", "digest", "form", "decision", "approver_id", "decided_via", "decided_at", "requested_at",
+    "expires_at", "deny_reason", "step_up", "assertion",
+}  # fmt: skip
+
+# What each event says of the call, and which decision it goes with; None: nobody was asked.
+EVENTS: Mapping[str, tuple[set[str], set[str] | None]] = {
+    "action.allowed": ({"allowed"}, None),
+    "action.observed": ({"allowed"}, None),
+    "action.failed": ({"allowed"}, None),
+    "action.denied": ({"denied"}, None),
+    "approval.approved": ({"allowed"}, {"approved"}),
+    "approval.denied": ({"denied"}, {"denied"}),
+    "approval.expired": ({"denied"}, {"expired"}),
+    "approval.executed": ({"allowed"}, {"approved"}),
+    "approval.failed": ({"allowed", "denied"}, {"approved"}),  # denied: a right was gone at the last check
+    "approval.outcome_unknown": ({"allowed"}, {"approved"}),
+    "approval.tampered": ({"denied"}, {"pending", "approved"}),
+}
+
+
+def read_receipt(text: str) -> tuple[dict[str, Any], list[str], dict[str, Any], dict[str, Any]]:
+    """The file, the three parts of what was signed, its header and its claims. Raises Wrong."""
     try:
         wrapper = read_object(text)
-        head, body, signature = wrapper["receipt"].split(".")
-        header, claims = read_object(decode(head)), read_object(decode(body))
+        parts = wrapper["receipt"].split(".")
+        head, body, _ = parts
+        return wrapper, parts, read_object(decode(head)), read_object(decode(body))
     except (Wrong, KeyError, ValueError, AttributeError, TypeError) as error:
-        return [("file", f"this is no receipt: {error}")]
+        raise Wrong(f"this is no receipt: {error}") from error
+
+
+def check_receipt(text: str, keys: str | None, *, thumbprint: str | None = None) -> list[Check]:
+    """Every check of a receipt file against a file of the server's public keys, in order.
+
+    With `thumbprint` (RFC 7638) no other key than that one counts.
+    """
+    try:
+        wrapper, (head, body, signature), header, claims = read_receipt(text)
+    except Wrong as error:
+        return [("file", str(error))]
 
     def file() -> None:
         issuer = claims["iss"]
@@ -207,21 +247,74 @@ def check_receipt(text: str, keys: str | None) -> list[Check]:
         r, s = int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
         x, y = (int.from_bytes(decode(listed[0][part]), "big") for part in ("x", "y"))
         ensure(listed[0]["kty"] == "EC" and listed[0]["crv"] == "P-256", "the key is of another kind")
+        ensure(header["kid"] == thumbprint_of(listed[0]), "the key's id is not that of the key")
+        ensure(thumbprint in {None, header["kid"]}, "it is signed with another key than the one that you trust")
         try:
             public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
             public.verify(encode_dss_signature(r, s), f"{head}.{body}".encode(), ec.ECDSA(hashes.SHA256()))
         except (InvalidSignature, ValueError) as error:
             raise Wrong("it is not the server's") from error
 
-    checks = [*_run({"file": file, "server's signature": server})]
+    checks = _run({"file": file, "server's signature": server, "fields": lambda: _fields(claims)})
+    checks += _run({"event, decision and result": lambda: _event(claims)})
     approval = claims.get("av", {}).get("approval") if isinstance(claims.get("av"), dict) else None
     if approval is not None:
-        checks += _run({"call: digest": lambda: _call(claims)})
+        checks += _run(
+            {
+                "call: digest": lambda: _call(claims),
+                "decision: its time": lambda: _times(claims),
+                "decision: step-up": lambda: _step_up(approval),
+            }
+        )
     if isinstance(approval, dict) and (
         approval.get("assertion") is not None or approval.get("decided_via") == "passkey"
     ):
         checks += _assertion_of(claims, approval)
     return checks
+
+
+def _fields(claims: dict[str, Any]) -> None:
+    """What this program does not know, it does not vouch for."""
+    av = claims["av"]
+    ensure(claims.keys() == CLAIMS, "it has other claims than it should have")
+    ensure(av.keys() - {"approval"} == CALL_FIELDS, "the call has other fields than it should have")
+    ensure(av["decision"].keys() == {"reason", "policy_id", "policy_version", "matched"}, "the policy has other fields")
+    ensure(av["record"].keys() | {"seq"} == {"owner_id", "hash", "seq"}, "the record has other fields")
+    if "approval" in av:
+        ensure(av["approval"].keys() - {"approver"} == APPROVAL_FIELDS, "the approval has other fields")
+
+
+def _event(claims: dict[str, Any]) -> None:
+    av = claims["av"]
+    ensure(av["event"] in EVENTS, "nobody knows this event")
+    results, decisions = EVENTS[av["event"]]
+    ensure(av["result"] in results, "the result is not one of this event")
+    ensure(("approval" in av) == (decisions is not None), "a decision goes with it, and is not there, or none does")
+    if decisions is not None:
+        ensure(av["approval"]["decision"] in decisions, "the decision is not one of this event")
+
+
+def _times(claims: dict[str, Any]) -> None:
+    """A person decides before the time is over, the clock does after it, and nobody has decided on what waits."""
+    approval = claims["av"]["approval"]
+    by_person = approval["decision"] in {"approved", "denied"}
+    who = [approval[name] for name in ("approver_id", "decided_via")]
+    ensure(all(isinstance(part, str) and part for part in who) if by_person else not any(who), "who decided is wrong")
+    if approval["decision"] == "pending":
+        ensure(approval["decided_at"] is None, "nobody has decided, and there is a time of it")
+        return
+    decided_at, expires_at = (datetime.fromisoformat(approval[name]) for name in ("decided_at", "expires_at"))
+    ensure((decided_at < expires_at) == by_person, "it was not decided in its time")
+    if claims["av"]["event"] in {"approval.approved", "approval.denied", "approval.expired"}:
+        ensure(datetime.fromisoformat(claims["av"]["at"]) == decided_at, "the decision has two times")
+
+
+def _step_up(approval: dict[str, Any]) -> None:
+    by_passkey = approval["decided_via"] == "passkey"
+    ensure(approval["step_up"] in {"", "passkey"}, "nobody knows what is demanded")
+    ensure(by_passkey == (approval["assertion"] is not None), "a signature is there without a passkey, or the reverse")
+    if approval["step_up"] == "passkey" and approval["decision"] in {"approved", "denied"}:
+        ensure(by_passkey, "it takes a passkey, and was decided without")
 
 
 def _call(claims: dict[str, Any]) -> None:
@@ -238,7 +331,8 @@ def _call(claims: dict[str, Any]) -> None:
 
 def _assertion_of(claims: dict[str, Any], approval: dict[str, Any]) -> Iterator[Check]:
     try:
-        decided = {name: approval[name] for name in ("approval_id", "digest", "decision", "expires_at")}
+        names = ("approver_id", "approval_id", "digest", "decision", "expires_at")
+        decided = {name: approval[name] for name in names}
         decided |= {"scope": claims["av"]["scope"], "policy_version": claims["av"]["decision"]["policy_version"]}
         assertion = approval["assertion"]
         ensure(approval["decided_via"] == "passkey", "the decision was not by passkey")
@@ -247,6 +341,24 @@ def _assertion_of(claims: dict[str, Any], approval: dict[str, Any]) -> Iterator[
         yield ("assertion", str(error))
         return
     yield from check_assertion(assertion, decided=decided)
+
+    def site() -> None:
+        ensure(assertion["origin"] == origin_of(claims["iss"]), "it was made for another site than the issuer")
+
+    yield from _run({"assertion: issuer's site": site})
+
+
+def origin_of(url: str) -> str:
+    """As browsers write it: lower case, without the port that the scheme stands for."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in {None, {"http": 80, "https": 443}.get(parts.scheme)} else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def thumbprint_of(key: Mapping[str, Any]) -> str:
+    """RFC 7638, of an EC key."""
+    return encode(hashlib.sha256(canonical({name: key[name] for name in ("crv", "kty", "x", "y")})).digest())
 
 
 def did_of(issuer: str) -> str:
@@ -267,20 +379,60 @@ def _run(checks: Mapping[str, Callable[[], object]]) -> list[Check]:
     return results
 
 
+def summary(claims: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the receipt says, for people to compare with what they expect. In ASCII: nothing in it moves a cursor."""
+    av = claims["av"]
+    approval = av.get("approval") or {}
+    assertion = approval.get("assertion") or {}
+    key = assertion.get("public_key")
+    told = {
+        "issuer": claims["iss"],
+        "agent": claims["sub"],
+        "event": av["event"],
+        "result": av["result"],
+        "call": f"{av['method']} {av['endpoint']}",
+        "platform and scope": f"{av['platform']} {av['scope']}",
+        "digest": approval.get("digest"),
+        "decision": approval.get("decision"),
+        "decided by": approval.get("approver") or approval.get("approver_id"),
+        "decided via": approval.get("decided_via"),
+        "decided at": approval.get("decided_at"),
+        "passkey's key, SHA-256": hashlib.sha256(decode(key)).hexdigest() if key else None,
+    }
+    for name, value in told.items():
+        if value is not None:
+            yield name, json.dumps(value)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """0: every check holds. 1: one does not."""
+    """0: every check holds. 1: one does not, or a file cannot be read. 2: the arguments will not do."""
     parser = argparse.ArgumentParser(prog="approvals.verify_receipt", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path, help="the receipt, as GET /v1/audit/{id}/receipt or the page gives it")
-    parser.add_argument("--keys", type=Path, help=f"the server's public keys, from {KEYS_PATH}; beside FILE by default")
+    parser.add_argument("--keys", type=Path, help=f"the server's public keys, from {KEYS_PATH}")
+    parser.add_argument("--thumbprint", help="the id of the one key that you trust; then --keys may be left out")
     given = parser.parse_args(arguments)
-    beside = given.file.with_name(Path(KEYS_PATH).name)
-    keys = given.keys or (beside if beside.is_file() else None)
-    checks = check_receipt(given.file.read_text(), keys.read_text() if keys else None)
+    if given.keys is None and given.thumbprint is None:
+        parser.error("give the keys that you trust: --keys FILE, or --thumbprint and the keys beside the receipt")
+    keys_file = given.keys or given.file.with_name(Path(KEYS_PATH).name)
+    texts = []
+    for path in (given.file, keys_file):
+        try:
+            texts.append(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            sys.stdout.write(f"NOT VALID: {str(path)!a} cannot be read ({type(error).__name__})\n")
+            return 1
+    checks = check_receipt(*texts, thumbprint=given.thumbprint)
     for name, problem in checks:
         sys.stdout.write(f"{'FAILED' if problem else 'ok    '}  {name}{': ' + problem if problem else ''}\n")
     failed = [name for name, problem in checks if problem]
-    sys.stdout.write(f"NOT VALID: {', '.join(failed)}\n" if failed else "The receipt is valid.\n")
-    return 1 if failed else 0
+    if failed:
+        sys.stdout.write(f"NOT VALID: {', '.join(failed)}\n")
+        return 1
+    _, _, header, claims = read_receipt(texts[0])
+    told = [*summary(claims), ("signed with", header["kid"]), ("key taken from", ascii(str(keys_file)))]
+    sys.stdout.writelines(f"        {name}: {value}\n" for name, value in told)
+    sys.stdout.write("The receipt is valid.\n")
+    return 0
 
 
 if __name__ == "__main__":

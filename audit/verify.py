@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from audit.chain import COLUMNS, GENESIS, flaw, timestamp
+from audit.chain import COLUMNS, GENESIS, chain_hash, flaw, timestamp
 from audit.models import AuditEvent, ChainHead, Checkpoint
 from audit.signing import is_signed, own_public_key
 
@@ -72,6 +72,34 @@ def verify_owner(
     if forged:
         return walk.verdict(forged[0].seq, "the signature of its checkpoint is wrong (the checkpoint was edited)")
     return walk.verdict()
+
+
+def flaw_of_row(event: AuditEvent) -> str:
+    """Why EVENT is not what was recorded, held against its neighbours in the chain; "" when it is.
+
+    Whoever has recomputed every hash after it is found by `verify_owner` and a checkpoint, not by this.
+    """
+    rows = AuditEvent.objects.for_owner(event.owner_id)
+    head = ChainHead.objects.filter(owner_id=event.owner_id).first()  # first: it only moves forward
+    previous = GENESIS if event.seq == 1 else rows.filter(seq=event.seq - 1).values_list("hash", flat=True).first()
+    if head is None or previous is None:
+        return "its chain has a gap (deleted)"
+    reason = flaw(
+        owner_id=event.owner_id,
+        seq=event.seq,
+        previous=bytes(previous),
+        stored_hash=bytes(event.hash),
+        canonical=event.canonical,
+        columns=[getattr(event, name) for name in COLUMNS],
+    )
+    if reason:
+        return reason
+    if head.seq == event.seq:
+        return "" if bytes(head.hash) == bytes(event.hash) else "the head of the chain does not follow from it (edited)"
+    after = rows.filter(seq=event.seq + 1).values_list("hash", "canonical").first()
+    if after is None or chain_hash(previous=bytes(event.hash), canonical=after[1]) != bytes(after[0]):
+        return "the row after it does not follow from it (edited)"
+    return ""
 
 
 class _Walk:
