@@ -19,10 +19,12 @@ from agents.limits import RequestsPerMinute
 from agents.permissions import AgentMayAct
 from agents.refusals import on_record
 from approvals import answers
+from approvals.binding import Tampered
 from approvals.envelope import compact
 from approvals.limits import ActionsPerMinute
 from approvals.models import ApprovalRequest
 from approvals.observe import observe_action
+from approvals.outcome_record import ENDINGS_TOLD, check_outcome
 from approvals.outcomes import error_for_agent
 from approvals.pending import left_by
 from approvals.serializers import (
@@ -40,6 +42,7 @@ from approvals.services import Forwarded, submit_action
 
 _T = TypeVar("_T")
 IDEMPOTENCY_KEY = "Idempotency-Key"
+NOT_ON_RECORD = "The stored outcome of this call is not the one on record: its owner has to look."
 OBSERVE_CREDENTIAL = "X-AV-Observe-Credential"
 
 
@@ -139,7 +142,8 @@ class ApprovalView(APIView):
     @extend_schema(responses={200: ApprovalOutput, (403, 404): ErrorOutput})
     def get(self, request: Request, approval_id: UUID) -> HttpResponse:
         caller = caller_of(request)
-        approval = ApprovalRequest.objects.for_agent(caller.agent_id).filter(pk=approval_id).defer("form").first()
+        rows = ApprovalRequest.objects.for_agent(caller.agent_id).annotate(told=ENDINGS_TOLD).defer("form")
+        approval = rows.filter(pk=approval_id).first()
         if approval is None:
             raise on_record(request, ApiError(404, "There is no such approval of this agent.", code="not_found"))
         status = approval.decision  # a row past its time says so once that is decided, under its lock
@@ -150,12 +154,17 @@ class ApprovalView(APIView):
             "expires_at": approval.expires_at.isoformat(),
             "executed_at": approval.executed_at.isoformat() if approval.executed_at else None,
         }
+        answer = approval.result_json
         error = error_for_agent(approval)
-        if error and approval.result_json is None:  # never both: clients differ in which they look at first
+        try:
+            check_outcome(approval, approval.told)  # type: ignore[attr-defined]  # annotated
+        except Tampered:
+            answer, error = None, NOT_ON_RECORD
+        if error and answer is None:  # never both: clients differ in which they look at first
             body["execution_error"] = error
         text = compact(body)
-        if approval.result_json is not None:
-            text = f'{text[:-1]},"result":{approval.result_json}}}'  # as it came: it is never parsed again
+        if answer is not None:
+            text = f'{text[:-1]},"result":{answer}}}'  # as it came: it is never parsed again
         return HttpResponse(text, content_type="application/json")
 
 

@@ -8,7 +8,9 @@ from uuid import UUID
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal, reveal_html
+from approvals.binding import Tampered
 from approvals.models import ApprovalRequest, Decision, Finding
+from approvals.outcome_record import check_outcome
 from approvals.repeats import may_be_repeated
 from audit.models import AuditEvent
 
@@ -41,6 +43,7 @@ class Ending:
     to_send_again: bool
     repeat: ApprovalRequest | None
     note: SafeString
+    doubt: str  # why the outcome on the row is not to be believed, if so
     story: list[StoryLine]
 
 
@@ -74,18 +77,28 @@ def _earlier(approval: ApprovalRequest, first: ApprovalRequest) -> Earlier:
 
 
 def ending_of(approval: ApprovalRequest) -> Ending | None:
-    """What is below the call on its own page; None while it waits or runs. Two queries."""
+    """What is below the call on its own page; None while it waits or runs. Three or four queries."""
     if approval.decision == Decision.PENDING or (
         approval.decision == Decision.APPROVED and approval.executed_at is None
     ):
         return None
+    doubt = _doubt(approval)
     return Ending(
-        to_check=approval.outcome_unknown and approval.outcome_checked_at is None,
-        to_send_again=may_be_repeated(approval),
+        to_check=not doubt and approval.outcome_unknown and approval.outcome_checked_at is None,
+        to_send_again=not doubt and may_be_repeated(approval),
         repeat=approval.repeats.order_by("-created_at").defer("form", "result_json", "disclosure", "seal").first(),
         note=reveal_html(approval.outcome_note) if approval.outcome_note else SafeString(""),
+        doubt=doubt,
         story=_story(approval),
     )
+
+
+def _doubt(approval: ApprovalRequest) -> str:
+    try:
+        check_outcome(approval)
+    except Tampered as error:
+        return str(error)
+    return ""
 
 
 def _story(approval: ApprovalRequest) -> list[StoryLine]:

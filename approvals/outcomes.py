@@ -14,6 +14,7 @@ _TOLD = {
     Finding.HAPPENED: "A person has looked on the platform since: the call happened.",
     Finding.NOT_HAPPENED: "A person has looked on the platform since: the call did not happen.",
 }
+_ANSWERED_LATE = "The platform's answer came late: the call happened."
 
 
 class NothingToCheck(Exception):
@@ -75,4 +76,7 @@ def error_for_agent(approval: ApprovalRequest) -> str:
     if approval.decision == Decision.DENIED:
         return approval.deny_reason
     error = approval.execution_error or ""
-    return f"{error} {_TOLD[Finding(approval.outcome_found)]}" if approval.outcome_found else error
+    if not approval.outcome_found:
+        return error
+    by_person = approval.outcome_checked_by_id != ""
+    return f"{error} {_TOLD[Finding(approval.outcome_found)] if by_person else _ANSWERED_LATE}"

@@ -9,6 +9,7 @@ from agents.models import Member
 from approvals.asking import Ask, Repeat, past_twins, put_before_person
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision, Finding
+from approvals.outcome_record import check_outcome
 from approvals.rights import RightLost, coverage_of
 from approvals.rows import locked
 from platforms.coverage import Coverage
@@ -46,6 +47,7 @@ def send_again(
 
     def put() -> tuple[ApprovalRequest, bool]:
         approval = locked(approval_id, member.owner)
+        _check_ending(approval)
         if not may_be_repeated(approval):
             raise CannotRepeat("Only a call that was not sent, or whose outcome is unknown, can be sent again.")
         first = _what_counts(approval, member)
@@ -87,6 +89,7 @@ def _what_counts(approval: ApprovalRequest, member: Member) -> ApprovalRequest:
     if approval.outcome_unknown or approval.again_of_id is None:
         return approval
     first = locked(approval.again_of_id, member.owner)
+    _check_ending(first)
     if not may_be_repeated(first):
         raise CannotRepeat("The call that this one repeats was found to have happened.", instead=first)
     return first
@@ -108,6 +111,14 @@ def _latest_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | N
     if latest.outcome_unknown or latest.result_status is not None:
         raise CannotRepeat("It was sent again already: go on from there.", instead=latest)
     return None
+
+
+def _check_ending(approval: ApprovalRequest) -> None:
+    """What may be repeated is read from the row, so the row has to be what is on record."""
+    try:
+        check_outcome(approval)
+    except Tampered as error:
+        raise CannotRepeat(f"This row was changed: {error}.") from error
 
 
 def _check_rights(first: ApprovalRequest, now: datetime) -> tuple[Form, Coverage]:

@@ -74,6 +74,7 @@ def record_change(
     now: datetime,
     reason: str = "",
     metadata: dict[str, JSON] | None = None,
+    audit_id: UUID | None = None,
 ) -> UUID:
     """Put a change of the row on record. The agent's session is on every row but those of what a person did."""
     return record(
@@ -91,6 +92,7 @@ def record_change(
         session_id="" if actor.kind == "member" else approval.session_id,
         reason=reason,
         metadata={"digest": approval.digest, **(metadata or {})},
+        audit_id=audit_id,
     )
 
 

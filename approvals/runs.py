@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
@@ -11,8 +11,10 @@ from django.db.models import Q
 
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.envelope import Answer, meta
+from approvals.late_answers import note_late
 from approvals.models import ApprovalRequest, Decision
 from approvals.on_record import check_asked, check_decided
+from approvals.outcome_record import OUTCOME, check_not_ended, outcome_digest
 from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import (
     SYSTEM,
@@ -20,12 +22,11 @@ from approvals.rows import (
     hold_queue_and_head,
     locked,
     locked_rows,
-    next_version,
     record_change,
     save_changes,
 )
 from approvals.step_up import check_demand, check_evidence
-from audit.events import Event, Result
+from audit.events import JSON, Event, Result
 from crash_points import Point, crash_point
 from platforms.coverage import Coverage
 
@@ -103,6 +104,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             check_evidence(approval)
             check_asked(approval)
             check_decided(approval)
+            check_not_ended(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
             check_demand(approval, coverage)
         except Tampered as error:
@@ -138,23 +140,15 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
 def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:
     """Record the platform's answer. A 5xx is an `execution_error` too, for people; the agent gets the answer itself.
 
-    A row that counts as unknown by now keeps that outcome, which its agent may have read; the answer that came too
-    late is in the audit log.
+    A row that counts as unknown by now keeps that outcome, which its agent may have read; see `note_late`. Called again
+    with the same answer, because the first commit was not acknowledged, it changes nothing.
     """
     with transaction.atomic(durable=True):
         approval = locked(approval_id)
-        late = approval.executed_at is not None
-        version = next_version(approval.owner_id)
-        audit_id = record_change(
-            approval,
-            Event.APPROVAL_EXECUTED,
-            Result.ALLOWED if answer.status < 400 else Result.ERROR,
-            actor=SYSTEM,
-            now=now,
-            metadata={"response_status": answer.status, "late": late},
-        )
-        if late:
+        if approval.executed_at is not None:
+            note_late(approval, answer, now=now)
             return
+        audit_id = uuid4()
         answer_meta = meta(
             audit_id=audit_id,
             correlation_id=approval.request_id,
@@ -167,8 +161,16 @@ def finish(*, approval_id: UUID, answer: Answer, now: datetime) -> None:
         approval.result_json = answer.outcome(answer_meta)
         if answer.status >= 500:
             approval.execution_error = f"The platform answered {answer.status}."
-        approval.queue_version = version
-        approval.save(update_fields=["executed_at", "result_status", "result_json", "execution_error", "queue_version"])
+        save_changes(approval, "executed_at", "result_status", "result_json", "execution_error")
+        record_change(
+            approval,
+            Event.APPROVAL_EXECUTED,
+            Result.ALLOWED if answer.status < 400 else Result.ERROR,
+            actor=SYSTEM,
+            now=now,
+            metadata={"response_status": answer.status, "late": False, OUTCOME: outcome_digest(approval)},
+            audit_id=audit_id,
+        )
         crash_point(Point.BEFORE_OUTCOME_COMMIT, approval_id)
 
 
@@ -227,4 +229,5 @@ def _fail(
     approval.execution_error = error
     approval.outcome_unknown = unknown
     save_changes(approval, "executed_at", "execution_error", "outcome_unknown")
-    record_change(approval, event, result, actor=SYSTEM, now=now, reason=reason, metadata={"error": error})
+    facts: dict[str, JSON] = {"error": error, OUTCOME: outcome_digest(approval)}
+    record_change(approval, event, result, actor=SYSTEM, now=now, reason=reason, metadata=facts)

@@ -57,8 +57,11 @@ def record(  # noqa: PLR0913 - a row has this many facts, and callers name each
     session_id: str = "",
     reason: str = "",
     metadata: Mapping[str, JSON] | None = None,
+    audit_id: UUID | None = None,
 ) -> UUID:
     """Append one row to the owner's chain, inside the caller's transaction; returns the audit id (a UUID4).
+
+    A caller whose change names the row that records it brings a fresh `audit_id` along.
 
     Locks: the head of the owner's chain, until the caller's transaction ends. Make it the last lock you take:
     after it no other row lock and no network call, then it is held no longer than a commit takes and cannot close
@@ -73,7 +76,7 @@ def record(  # noqa: PLR0913 - a row has this many facts, and callers name each
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("record() belongs into the transaction of what it records")
-    audit_id = uuid4()
+    audit_id = audit_id or uuid4()
     texts = {
         "event": str(event),
         "result": str(result),

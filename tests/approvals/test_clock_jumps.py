@@ -40,7 +40,7 @@ def test_a_call_that_is_under_way_ends_as_unknown_and_its_answer_comes_too_late(
     runs.finish(approval_id=approval.pk, answer=Answer(200, "{}"), now=timezone.now() + jump)
     approval.refresh_from_db()
     assert (approval.execution_error or "").startswith("outcome unknown:")
-    assert events(approval)[-2:] == ["approval.outcome_unknown", "approval.executed"]
+    assert events(approval)[-2:] == ["approval.executed", "approval.outcome_checked"]
 
 
 @pytest.mark.django_db

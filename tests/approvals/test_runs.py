@@ -17,6 +17,7 @@ from approvals.binding import digest_of
 from approvals.envelope import Answer
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
+from approvals.outcomes import error_for_agent
 from approvals.tasks import sweep
 from audit.models import AuditEvent
 from platforms.models import Connection, Grant, Platform, Scope
@@ -306,14 +307,29 @@ def test_a_worker_that_dies_after_its_claim_leaves_an_unknown_outcome(acme: Side
     assert platform.requests == []
 
 
-def test_an_answer_that_comes_too_late_is_in_the_audit_log_only(acme: Side) -> None:
+@pytest.mark.parametrize(("status", "found"), [(200, "happened"), (302, ""), (409, ""), (503, "")])
+def test_an_answer_that_comes_too_late_is_on_record_and_a_finding_if_it_says_that_it_happened(
+    acme: Side, status: int, found: str
+) -> None:
     approval = approve(acme, submit(acme))
     runs.claim(approval_id=approval.pk, now=timezone.now())
     runs.give_up_lost(now=timezone.now() + runs.lease())
-    runs.finish(approval_id=approval.pk, answer=Answer(200, "{}"), now=timezone.now())
+    for _ in range(2):  # the second time because the first commit was not acknowledged
+        runs.finish(approval_id=approval.pk, answer=Answer(status, "{}"), now=timezone.now())
     approval.refresh_from_db()
     assert (approval.execution_error or "").startswith("outcome unknown:")
+    assert (approval.result_json, approval.outcome_found) == (None, found)
+    assert ("came late: the call happened." in error_for_agent(approval)) is bool(found)
     assert AuditEvent.objects.get(event="approval.executed").metadata["late"] is True
+    assert events(approval)[-1] == ("approval.outcome_checked" if found else "approval.executed")
+
+
+def test_an_answer_that_is_written_down_twice_is_on_record_once(acme: Side) -> None:
+    done = run(approve(acme, submit(acme)))
+    runs.finish(approval_id=done.pk, answer=Answer(200, "{}"), now=timezone.now())
+    again = ApprovalRequest.objects.get(pk=done.pk)
+    assert (again.result_json, events(again)) == (done.result_json, events(done))
+    assert events(done).count("approval.executed") == 1
 
 
 def test_a_row_that_cannot_be_dealt_with_does_not_hold_up_the_sweep(

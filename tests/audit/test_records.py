@@ -1,6 +1,7 @@
 """record(): what it stores, and when it refuses."""
 
 from datetime import datetime, timedelta, timezone
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,7 +23,7 @@ def test_event_names_are_subject_dot_verb() -> None:
 @pytest.mark.django_db
 def test_a_row_holds_every_fact_it_was_given(owner_id: UUID) -> None:
     request_id, approval_id = uuid4(), uuid4()
-    facts = {
+    facts: dict[str, Any] = {
         "agent_id": "agt_2",
         "agent_name": "böt",
         "platform": "acme-chat",
