@@ -69,9 +69,11 @@ def at_platform(caller: Caller, *, platform: str, request_id: UUID, now: datetim
         except PlatformBlocked as blocked:
             if first_in_a_minute(key=f"blocked:{caller.agent_id}:{platform}:{blocked.code}", now=now):
                 record_refusal(caller, request_id=request_id, reason=blocked.code, now=now, platform=platform)
+            is_open = blocked.code == "platform_circuit_open"
             raise ApiError(
-                503 if blocked.code == "platform_circuit_open" else 429,
+                503 if is_open else 429,
                 str(blocked),
+                reason="circuit_breaker_open" if is_open else "",  # the word that clients know for it
                 code=blocked.code,
                 headers={"Retry-After": str(blocked.retry_after)},
             ) from blocked

@@ -172,7 +172,7 @@ class AccessStatusView(APIView):
 
 
 class ChildrenView(APIView):
-    """`POST /v1/agents/children`: an identity for a subagent, for minutes, with a part of the caller's permissions."""
+    """`POST /v1/agents/children`: an identity for a helper, for minutes, with a part of the caller's permissions."""
 
     permission_classes = (AgentMayAct,)
     throttle_classes = (KeptRequestsPerMinute,)

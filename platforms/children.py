@@ -1,4 +1,4 @@
-"""Child agents: for a subagent, for minutes, with a part of what its parent may do at this moment."""
+"""Child agents: for a helper, for minutes, with a part of what its parent may do at this moment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

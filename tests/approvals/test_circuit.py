@@ -75,6 +75,7 @@ def test_failures_in_a_row_open_the_circuit_and_nothing_more_is_sent(
     break_circuit(client, acme)
     response = post(client, acme, READ)
     assert (response.status_code, response.json()["code"]) == (503, "platform_circuit_open")
+    assert response.json()["reason"] == "circuit_breaker_open"
     assert 28 <= int(response["Retry-After"]) <= 30
     assert "3 times in a row" in response.json()["error"]
     assert len(platform.requests) == 3
