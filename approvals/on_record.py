@@ -7,6 +7,7 @@ nobody has begun the call, is on record only.
 import hmac
 from base64 import b64decode
 from ipaddress import ip_address
+from typing import cast
 
 from django.conf import settings
 
@@ -37,6 +38,8 @@ def shown_to_people(approval: ApprovalRequest) -> str:
         "connection_label": approval.connection_label,
         "reason": approval.reason,
         "requester_address": str(ip_address(address)) if address else None,
+        "session_id": approval.session_id,
+        "disclosure": cast(JSON, approval.disclosure),
         "step_up": approval.step_up,
         "created_at": timestamp(approval.created_at),
         "expires_at": timestamp(approval.expires_at),

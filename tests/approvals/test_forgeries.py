@@ -152,7 +152,7 @@ def test_a_row_that_says_another_reason_after_the_decision_is_not_sent(
     approved: ApprovalRequest, platform: CountingPlatform
 ) -> None:
     ApprovalRequest.objects.filter(pk=approved.pk).update(reason="The owner asked for it.")
-    assert "something else was asked for" in run(approved)
+    assert "the seal is not that of the decision" in run(approved)
     assert platform.requests == []
 
 

@@ -192,6 +192,10 @@ EDITS: dict[str, Any] = {
     "connection_label": "Other",
     "agent_name": "somebody else",
     "request_id": uuid4(),
+    "reason": "Asked for by the CEO",
+    "requester_address": "203.0.113.9",
+    "session_id": "sess_other",
+    "disclosure": {"used": "x", "label": "y", "defaulted": True, "others": [], "hint": "h"},
     "decided_by": "auditor@acme.example",
     "decided_by_id": "999",
     "decided_via": "passkey",
@@ -216,6 +220,43 @@ EDITS_TOGETHER: dict[str, Any] = {
     "again_of": lambda row: {"again_of": _other(row), "again_by": "x"},
     "same_key_as": lambda row: {"again_of": _other(row), "again_by": "x", "same_key_as": uuid4()},
 }
+
+
+# What an edit of cannot make another call, or the same one again, and where it is shown or why it need not be.
+NOT_COMPARED = {
+    "id": "the row is found by it, and it is under the seal: test_a_seal_of_another_row_does_not_fit",
+    "owner": "as the agent",
+    "agent": "the column is held against the call: test_no_other_agent_or_owner_can_be_put_on_the_row",
+    "again_by": "the database refuses it alone: EDITS_TOGETHER, tests/approvals/test_repeats.py",
+    "decision": "test_a_decision_written_by_hand_is_refused, test_what_is_not_approved_never_runs",
+    "execution_started_at": "test_a_row_set_back_to_not_begun_is_not_run_again",
+    "executed_at": "an outcome: tests/approvals/test_outcomes_on_record.py",
+    "result_status": "an outcome",
+    "result_json": "an outcome",
+    "execution_error": "an outcome",
+    "outcome_unknown": "an outcome",
+    "outcome_found": "a finding",
+    "outcome_note": "a person's note for people",
+    "outcome_checked_at": "when that note was made",
+    "outcome_checked_by_id": "a finding",
+    "outcome_checked_by": "a finding",
+    "queue_version": "when the page draws the row anew",
+}
+
+
+def test_every_column_is_tried_or_said_why_not() -> None:
+    tried = {edit[0] if isinstance(edit, tuple) else column for column, edit in EDITS.items()} | set(EDITS_TOGETHER)
+    columns = {field.name for field in ApprovalRequest._meta.concrete_fields}
+    assert tried | set(NOT_COMPARED) == columns
+    assert not tried & set(NOT_COMPARED)
+
+
+def test_no_other_agent_or_owner_can_be_put_on_the_row(acme: Side, stranger: Side, platform: CountingPlatform) -> None:
+    for columns in ({"agent": stranger.agent}, {"owner": stranger.owner}):
+        approval = approve(acme, submit(acme))
+        ApprovalRequest.objects.filter(pk=approval.pk).update(**columns)
+        assert (run(approval).execution_error or "").startswith("Refused: ")
+    assert platform.requests == []
 
 
 @pytest.mark.parametrize("columns", EDITS_TOGETHER)
