@@ -19,6 +19,7 @@ from agents.http import client_address
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_models import Purpose
+from agents.passkey_refusals import note_refusal
 from agents.reauthentication import WINDOW, is_confirmed, note_confirmed
 from agents.throttle import NotCounted, count_try, forget_tries
 from agents.views import record_sign_in
@@ -65,6 +66,14 @@ def confirm_by_passkey(request: MemberRequest, answer: str) -> None:
             passkeys.note_use(signed, now=request.now)
             note_confirmed(request, now=request.now)
     except PasskeyRefused as error:
+        note_refusal(
+            error,
+            user=request.member.user,
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+            what="confirm",
+        )
         raise NotConfirmed(str(error), 400) from error
 
 

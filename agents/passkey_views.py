@@ -16,14 +16,15 @@ from django.views.decorators.http import require_POST
 from agents import passkeys
 from agents.confirming import CONFIRM_FIRST, NotConfirmed, confirm_by_passkey, confirm_by_password
 from agents.errors import ApiError
-from agents.http import client_address, stamped
+from agents.http import StampedRequest, client_address, stamped
 from agents.middleware import MemberRequest
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_models import Passkey, Purpose
+from agents.passkey_refusals import note_refusal
 from agents.reauthentication import is_confirmed
 from agents.settings_page import settings_answer
 from agents.throttling import check_rate, first_in_a_minute, network_of
-from agents.views import next_page, record_sign_in, sign_in_page
+from agents.views import AnsweredFirst, next_page, record_sign_in, sign_in_page
 from audit.events import Event
 
 logger = logging.getLogger(__name__)
@@ -75,11 +76,15 @@ def sign_in_with_passkey(request: HttpRequest) -> HttpResponse:
             record_sign_in(stamp, Event.MEMBER_SIGNED_IN, user, by="passkey")
     except PasskeyRefused as error:
         logger.info("refused a sign-in by passkey: %s", error.check)
-        if error.passkey is not None and first_in_a_minute(key=f"passkey-refused:{error.passkey.pk}", now=stamp.now):
-            with transaction.atomic():
-                record_sign_in(stamp, Event.MEMBER_SIGN_IN_FAILED, error.passkey.user, by="passkey")
-        return sign_in_page(request, target, error=str(error), status=400)
+        page, passkey = sign_in_page(request, target, error=str(error), status=400), error.passkey
+        return AnsweredFirst(page, then=lambda: _record_failure(stamp, passkey))
     return HttpResponseRedirect(target)
+
+
+def _record_failure(stamp: StampedRequest, passkey: Passkey | None) -> None:
+    if passkey is not None and first_in_a_minute(key=f"passkey-sign-in-failed:{passkey.pk}", now=stamp.now):
+        with transaction.atomic():
+            record_sign_in(stamp, Event.MEMBER_SIGN_IN_FAILED, passkey.user, by="passkey")
 
 
 # --- On /settings
@@ -146,6 +151,14 @@ def register(request: MemberRequest) -> HttpResponse:
             now=request.now,
         )
     except PasskeyRefused as error:
+        note_refusal(
+            error,
+            user=request.member.user,
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+            what="register",
+        )
         return settings_answer(request, error=str(error), status=400)
     messages.success(request, f"The passkey {passkey.label} is registered.")
     return redirect("settings")

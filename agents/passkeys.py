@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 CHALLENGE_LIFETIME = timedelta(minutes=2)
 MOST_PASSKEYS = 20  # of one person
+MOST_CHALLENGES = 10  # of one person at a time: the oldest makes way
 ALGORITHMS = [
     COSEAlgorithmIdentifier.ECDSA_SHA_256,
     COSEAlgorithmIdentifier.EDDSA,
@@ -172,7 +173,7 @@ def finish_signing(*, user: User | None, purpose: Purpose, answer: str, now: dat
     # Where nobody said who they are, the device does.
     named = read.user_handle if read.user_handle is not None or user is None else bytes(passkey.user_handle)
     if named != bytes(passkey.user_handle):
-        raise PasskeyRefused("user_handle", passkey=passkey)
+        raise PasskeyRefused("user_handle")  # a stranger's guess: only the device knows the handle
     try:
         verified = verify_authentication_response(
             credential=read.json,
@@ -210,6 +211,9 @@ def forget_challenges(*, now: datetime) -> None:
 
 
 def _keep(challenge: bytes, *, purpose: Purpose, user: User | None, bound: bytes, now: datetime) -> None:
+    if user is not None:
+        oldest = PasskeyChallenge.objects.filter(user=user).order_by("-expires_at").values_list("pk", flat=True)
+        PasskeyChallenge.objects.filter(pk__in=list(oldest[MOST_CHALLENGES - 1 :])).delete()
     PasskeyChallenge.objects.create(
         challenge=challenge, purpose=purpose, user=user, bound=bound, expires_at=now + CHALLENGE_LIFETIME
     )

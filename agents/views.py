@@ -33,7 +33,7 @@ class AnsweredFirst(HttpResponse):
     """
 
     def __init__(self, page: HttpResponse, *, then: Callable[[], None]) -> None:
-        super().__init__(page.content, headers={"Content-Length": str(len(page.content))})
+        super().__init__(page.content, status=page.status_code, headers={"Content-Length": str(len(page.content))})
         self.then = then
 
     def close(self) -> None:

@@ -9,11 +9,13 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
+from agents.http import client_address
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_views import NEEDS_SCRIPT
 from agents.passkeys import has_passkey
 from approvals import passkeys, services
+from approvals.decision_refusals import note_refused_decision
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
 from approvals.step_up import PasskeyDemanded
@@ -106,6 +108,13 @@ def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> Ht
     except ApprovalRequest.DoesNotExist as error:
         raise Http404 from error
     except REFUSALS as error:
+        note_refused_decision(
+            error,
+            member=request.member,
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+        )
         sentence, status = _why_not(error)
         return _refused(request, approval_or_404(request, approval_id), sentence, status=status)
     if not wants_fragment(request):

@@ -32,6 +32,12 @@ class PasskeyEvidence(models.Model):
     def __str__(self) -> str:
         return str(self.approval_id)
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Raises EvidenceRefused for anything but a new row."""
+        if not kwargs.get("force_insert"):
+            raise EvidenceRefused
+        super().save(*args, **kwargs)
+
     def delete(self, *args: Any, **kwargs: Any) -> Never:
         raise EvidenceRefused
 

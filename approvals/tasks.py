@@ -11,6 +11,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
+from agents.passkeys import forget_challenges
 from approvals import magic_links, runs, transitions
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
@@ -40,6 +41,8 @@ def sweep(**_: Any) -> None:
         transitions.expire_due(now=now)
     with going_on(logger, "giving up"):
         runs.give_up_lost(now=now)
+    with going_on(logger, "forgetting challenges"):
+        forget_challenges(now=now)
     with going_on(logger, "sending links"):
         for delivery_id in outbox.due(channel=Channel.MAIL, now=now).values_list("pk", flat=True)[:100]:
             if not _wake_mail(delivery_id):

@@ -29,6 +29,7 @@ class Event(StrEnum):
     MEMBER_CLI_SIGNED_OUT = "member.cli_signed_out"
     PASSKEY_REGISTERED = "passkey.registered"
     PASSKEY_DELETED = "passkey.deleted"
+    PASSKEY_REFUSED = "passkey.refused"  # of somebody who is signed in
 
     DELEGATE_ADDED = "delegate.added"
     DELEGATE_ACTIVATED = "delegate.activated"
@@ -94,6 +95,7 @@ class Event(StrEnum):
     APPROVAL_OUTCOME_UNKNOWN = "approval.outcome_unknown"
     APPROVAL_OUTCOME_CHECKED = "approval.outcome_checked"  # a person has looked on the platform
     APPROVAL_TAMPERED = "approval.tampered"
+    APPROVAL_PASSKEY_MISSING = "approval.passkey_missing"  # a decision without one, where the scope demands it
 
     AUDIT_CHECK_REQUESTED = "audit.check_requested"  # of the whole chain
 

@@ -20,6 +20,7 @@ from platforms.models import Connection, Platform, Scope
 from platforms.setup import (
     Details,
     Outdated,
+    changed_step_ups,
     changing,
     check_admin,
     locked_connection,
@@ -29,6 +30,7 @@ from platforms.setup import (
     put_details,
     put_platform,
     put_scope,
+    step_ups,
 )
 from platforms.vault import VaultError
 
@@ -150,9 +152,11 @@ def change_scope(
             raise Refused("name", "There is a scope of this name.")
         if not is_new and scope is None:
             raise Scope.DoesNotExist
+        demanded = step_ups(platform)
         if put_scope(platform, definition):
             facts = platform_facts(platform) | {"scopes": [definition.name], "rules": list(definition.rules)}
-            on_record(change, Event.PLATFORM_CHANGED, platform, facts | {"step_up": definition.step_up})
+            facts |= changed_step_ups(demanded, step_ups(platform))
+            on_record(change, Event.PLATFORM_CHANGED, platform, facts)
     return platform
 
 

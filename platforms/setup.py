@@ -99,15 +99,32 @@ def put_platform(*, owner: Owner, definition: Definition, change: Change) -> Pla
         platform.save(update_fields=list(wanted))
         if not created:
             destinations.follow(platform, base_url=before["base_url"], auth=before["auth"])
+    demanded = step_ups(platform)
     scopes: list[JSON] = [scope.name for scope in definition.scopes if put_scope(platform, scope)]
     if created or before != wanted or scopes:
-        on_record(change, Event.PLATFORM_CHANGED, platform, platform_facts(platform) | {"scopes": scopes})
+        facts: dict[str, JSON] = {"scopes": scopes, **changed_step_ups(demanded, step_ups(platform))}
+        on_record(change, Event.PLATFORM_CHANGED, platform, platform_facts(platform) | facts)
     return platform
 
 
 def platform_facts(platform: Platform) -> dict[str, JSON]:
     """What the record says of a platform that was changed."""
     return {"base_url": platform.base_url, "honours_idempotency_key": platform.honours_idempotency_key}
+
+
+def step_ups(platform: Platform) -> dict[str, str]:
+    """What each scope demands of who decides."""
+    return dict(Scope.objects.filter(platform=platform).values_list("name", "step_up"))
+
+
+def changed_step_ups(before: dict[str, str], after: dict[str, str]) -> dict[str, JSON]:
+    """For the record: each scope whose demand was changed, with what it was. Lowering one has to leave a trace."""
+    changed: dict[str, JSON] = {
+        name: {"before": before.get(name, ""), "after": demand}
+        for name, demand in after.items()
+        if before.get(name, "") != demand
+    }
+    return {"step_up": changed} if changed else {}
 
 
 def put_scope(platform: Platform, definition: ScopeDefinition) -> bool:

@@ -54,7 +54,11 @@
     try {
       const options = await fetchOptions(form);
       const credential = await ceremonies[form.dataset.passkey](options);
-      if (!form.isConnected) return;
+      if (!form.isConnected) {
+        const drawnAnew = [...document.forms].find((other) => other.action === form.action && other.dataset.passkey);
+        if (drawnAnew) say(drawnAnew, "The page was drawn anew meanwhile. Nothing was done: try again.");
+        return;
+      }
       answerOf(form).value = JSON.stringify(credential.toJSON());
       form.requestSubmit();
       answerOf(form).value = ""; // it is good for one time
