@@ -1,6 +1,7 @@
 """Calls that wait for nobody: forwarded with the stored credential, or relayed with the agent's own."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,7 +16,9 @@ from approvals.binding import Form
 from approvals.concurrency import at_platform, under_way
 from approvals.envelope import meta
 from approvals.idempotency import KeyClaim
+from approvals.rows import going_on
 from approvals.sending import CannotSend, send, send_with
+from approvals.written import outcome_on_record, until_written
 from audit.events import JSON, Event, Result
 from audit.records import record
 from crash_points import Point, crash_point
@@ -23,6 +26,9 @@ from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import Coverage, Disclosure
 from platforms.credentials import Auth
 from platforms.usage import note_use
+
+logger = logging.getLogger(__name__)
+_PATIENCE = 5.0  # seconds in which an agent waits for the record of its answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +82,39 @@ class CallLog:
             self.record(Event.ACTION_SENDING, Result.INFO, now=now, reason="", **metadata)
 
     def end(self, event: Event, response: PlatformResponse, *, disclosure: Disclosure | None = None) -> dict[str, JSON]:
-        """Commit the answer; returns its `_meta`."""
+        """Commit the answer, also if the database goes away for a moment; returns its `_meta`."""
         crash_point(Point.AFTER_RESPONSE, self.request_id)
         now = timezone.now()
-        result = Result.ALLOWED if response.status < 400 else Result.ERROR
-        with transaction.atomic(durable=True):
-            answer_meta = meta(
-                audit_id=self.record(event, result, now=now, response_status=response.status),
+
+        def answered(audit_id: UUID) -> dict[str, JSON]:
+            return meta(
+                audit_id=audit_id,
                 correlation_id=self.request_id,
                 upstream_status=response.status,
                 now=now,
                 disclosure=disclosure,
             )
+
+        def found() -> dict[str, JSON] | None:
+            audit_id = outcome_on_record(self.caller.owner_id, self.request_id, event)
+            return None if audit_id is None else answered(audit_id)
+
+        def write() -> dict[str, JSON]:
+            return self._write_answer(event, response, answered, now=now)
+
+        return until_written(write, found=found, patience=_PATIENCE)
+
+    def _write_answer(
+        self,
+        event: Event,
+        response: PlatformResponse,
+        answered: Callable[[UUID], dict[str, JSON]],
+        *,
+        now: datetime,
+    ) -> dict[str, JSON]:
+        result = Result.ALLOWED if response.status < 400 else Result.ERROR
+        with transaction.atomic(durable=True):
+            answer_meta = answered(self.record(event, result, now=now, response_status=response.status))
             if self.claim is not None:
                 self.claim.answered(response, answer_meta, now=now)
             crash_point(Point.BEFORE_OUTCOME_COMMIT, self.request_id)
@@ -149,8 +176,9 @@ def forward(
     ):
         log.begin(now=now, connection_id=form.connection_id)
         response = place.answered(send(form, coverage, timeout=settings.DIRECT_TIMEOUT, fresh=claim is not None))
-    answer_meta = log.end(Event.ACTION_ALLOWED, response, disclosure=coverage.disclosure)
-    note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=timezone.now())
+        answer_meta = log.end(Event.ACTION_ALLOWED, response, disclosure=coverage.disclosure)
+    with going_on(logger, f"noting the use of a connection by request {request_id}"):
+        note_use(connection_id=coverage.connection_id, upstream_status=response.status, now=timezone.now())
     return response, answer_meta
 
 
@@ -176,4 +204,5 @@ def relay(
             call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
         )
         place.answered(response)
-    return response, log.end(Event.ACTION_OBSERVED, response)
+        answer_meta = log.end(Event.ACTION_OBSERVED, response)
+    return response, answer_meta

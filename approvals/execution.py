@@ -8,15 +8,16 @@ from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from approvals import runs
 from approvals.binding import Tampered
 from approvals.envelope import Answer
 from approvals.rights import RightLost
+from approvals.rows import going_on
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
+from approvals.written import answer_on_record, until_written
 from crash_points import Point, crash_point
 from platforms.client import PlatformUnreachable
 from platforms.traffic import PlatformBlocked, Turn, turn
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 MAYBE_SENT = (
     "outcome unknown: {error} The call may have reached the platform. It is not sent again by itself; check there."
 )
-_RETRY_EVERY = 0.5  # seconds between tries to write an outcome down
 
 
 def execute(*, approval_id: UUID, now: datetime) -> None:
@@ -45,11 +45,12 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
     try:
         with turn(owner_id=owner_id, platform=platform, timeout=settings.APPROVED_TIMEOUT, now=now) as place:
             write = _run(approval_id, place, now=now)
+            if write is not None:  # before the place is given back, which takes a network
+                write()
     except PlatformBlocked as blocked:
         runs.turn_away(approval_id=approval_id, why=str(blocked), reason=blocked.code, now=now)
         return
     if write is not None:
-        _until_written(write)
         crash_point(Point.AFTER_COMMIT, approval_id)
 
 
@@ -90,36 +91,29 @@ def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], Non
     place.answered(response)
     answer = Answer.of(response, claim.approval.disclosure)
 
-    def finish() -> None:
-        runs.finish(approval_id=approval_id, answer=answer, now=timezone.now())
-        note_use(connection_id=claim.coverage.connection_id, upstream_status=answer.status, now=timezone.now())
+    return partial(_finish, claim, answer)
 
-    return finish
+
+def _finish(claim: Claim, answer: Answer) -> None:
+    approval_id = claim.approval.pk
+
+    def write() -> bool:
+        runs.finish(approval_id=approval_id, answer=answer, now=timezone.now())
+        return True
+
+    until_written(write, found=partial(answer_on_record, approval_id), patience=settings.LEASE_MARGIN)
+    with going_on(logger, f"noting the use of a connection by approval {approval_id}"):
+        note_use(connection_id=claim.coverage.connection_id, upstream_status=answer.status, now=timezone.now())
 
 
 def _fail(approval_id: UUID, error: str, reason: str) -> None:
-    runs.fail(approval_id=approval_id, error=error, reason=reason, now=timezone.now())
+    _end(partial(runs.fail, approval_id=approval_id, error=error, reason=reason))
 
 
 def _lose(approval_id: UUID, error: str, reason: str) -> None:
-    runs.lose(approval_id=approval_id, error=error, reason=reason, now=timezone.now())
+    _end(partial(runs.lose, approval_id=approval_id, error=error, reason=reason))
 
 
-def _until_written(write: Callable[[], None]) -> None:
-    """Write the outcome down, also across a restart of the database: nobody can get it a second time.
-
-    Raises:
-        OperationalError, InterfaceError: the database stayed away for longer than the lease; the row ends as unknown.
-    """
-    deadline = time.monotonic() + settings.LEASE_MARGIN
-    while True:
-        try:
-            write()
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or time.monotonic() > deadline:
-                raise
-            logger.warning("the database is away; the outcome of a call is kept until it is back")
-            connection.close()
-            time.sleep(_RETRY_EVERY)
-        else:
-            return
+def _end(write: Callable[..., None]) -> None:
+    """Both do nothing for a row that has its outcome, so a second try needs no look at the first."""
+    until_written(lambda: write(now=timezone.now()), found=lambda: None, patience=settings.LEASE_MARGIN)

@@ -22,6 +22,7 @@ from approvals.envelope import compact
 from approvals.keyed_calls import KeyedCall, KeyedCallQuerySet
 from approvals.models import ApprovalRequest
 from audit.events import JSON, Event, Result
+from audit.models import AuditEvent
 from audit.records import record
 from platforms.client import PlatformResponse, PlatformUnreachable, UnreachableCode
 
@@ -156,7 +157,8 @@ def _what_came_of(
     if row.answered_at is not None:
         return _kept_answer(row)
     lease = timedelta(seconds=settings.DIRECT_TIMEOUT + settings.LEASE_MARGIN)
-    if now < (row.sending_at or row.claimed_at) + lease:
+    begun = row.sending_at or row.claimed_at
+    if begun - lease < now < begun + lease:  # one further ahead was begun before the clock was put back
         raise _in_progress()
     if row.sending_at is not None:
         _give_up(row, caller=caller, now=now)
@@ -190,6 +192,9 @@ def _give_up(row: KeyedCall, *, caller: Caller, now: datetime) -> None:
             answered_at=now, error_code=_UNKNOWN
         )
         if ended:
+            sent = AuditEvent.objects.for_owner(caller.owner_id).filter(
+                request_id=row.request_id, event=Event.ACTION_SENDING
+            ).first()  # fmt: skip
             record(
                 event=Event.ACTION_FAILED,
                 result=Result.UNKNOWN,
@@ -201,6 +206,9 @@ def _give_up(row: KeyedCall, *, caller: Caller, now: datetime) -> None:
                 agent_name=caller.agent_name,
                 session_id=caller.session_id,
                 reason=_UNKNOWN,
+                platform=sent.platform if sent else "",
+                action=sent.action if sent else "",
+                metadata={name: sent.metadata[name] for name in ("method", "endpoint")} if sent else {},
             )
 
 

@@ -76,6 +76,8 @@ def send_with(
     client.release_connection()
     try:
         url, headers = apply(auth, credential, url=url, headers=headers)
+        if timeout <= 0:
+            raise CannotSend("credential_unavailable", "The vault's key took all of the time there was for the call.")
         crash_point(Point.BEFORE_SEND, idempotency_key)
         response = client.send(
             method=method,
@@ -86,6 +88,6 @@ def send_with(
             max_response_bytes=settings.MAX_RESPONSE_BYTES,
             fresh=fresh,
         )
-        return without_credential(auth, credential, response, now=timezone.now())
     except ValueError as error:  # what `apply` and `send` raise before anything leaves
         raise CannotSend("request_refused", str(error)) from error
+    return without_credential(auth, credential, response, now=timezone.now())

@@ -124,8 +124,11 @@ def send(
 
     `timeout` is in seconds and covers everything from the name look-up to the last byte. `fresh` opens a
     connection for this request alone, so that libcurl cannot send it twice; methods that are not safe always get
-    one. Raises PlatformUnreachable if no complete answer came, ValueError for what cannot be written as HTTP.
+    one. Raises PlatformUnreachable if no complete answer came, ValueError for what cannot be written as HTTP, or for
+    a `timeout` in which nothing can be done.
     """
+    if timeout <= 0:
+        raise ValueError("There is no time left for the call.")
     target = _check_request(method=method, url=url, headers=headers)
     fresh = fresh or method not in _SAFE_METHODS
     exchange = _Exchange(target, max_response_bytes=max_response_bytes, once=fresh)

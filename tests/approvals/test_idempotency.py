@@ -229,6 +229,28 @@ def test_a_process_that_dies_after_the_intent_leaves_an_unknown_outcome_that_is_
     assert len(set(AuditEvent.objects.values_list("request_id", flat=True))) == 1
 
 
+def test_the_end_of_a_lost_call_is_on_record_with_what_was_sent(
+    client: Client, acme: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_while_sending(client, acme, monkeypatch)
+    later(seconds=28)
+    keyed(client, acme, READ)
+    begun, ended = AuditEvent.objects.order_by("seq")
+    assert (ended.platform, ended.action) == (begun.platform, begun.action) == ("acme-chat", "chat:read")
+    assert ended.metadata == {name: begun.metadata[name] for name in ("method", "endpoint")}
+
+
+def test_nobody_waits_for_a_clock_that_was_put_back(
+    client: Client, acme: Side, platform: CountingPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed_while_sending(client, acme, monkeypatch)
+    later(seconds=-20)
+    assert keyed(client, acme, READ).json()["code"] == "idempotency_in_progress"
+    later(seconds=-3600)
+    assert keyed(client, acme, READ).json()["code"] == "outcome_unknown"
+    assert platform.requests == []
+
+
 def test_a_process_that_dies_before_the_intent_holds_the_key_for_its_lease_only(
     client: Client, acme: Side, platform: CountingPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

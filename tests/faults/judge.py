@@ -117,6 +117,9 @@ def _judge_row(evidence: Evidence, approval_id: str, row: ApprovalRequest) -> No
         evidence.violation("stuck", f"{approval_id} is {row.decision}")
     record = list(AuditEvent.objects.filter(approval_id=row.pk).order_by("seq"))
     events = [line.event for line in record if not line.metadata.get("late")]
+    late = [number for number, line in enumerate(record) if line.metadata.get("late")]
+    if late and (len(late) > 1 or "approval.outcome_unknown" not in [line.event for line in record[: late[0]]]):
+        evidence.violation("audit rows that are not the transitions", f"{approval_id}: an answer that is not late")
     expected = ["approval.requested"]
     expected += [f"approval.{row.decision}"] if row.decided_at else []
     expected += ["approval.sending"] if row.execution_started_at else []
