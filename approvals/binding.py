@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
@@ -30,7 +31,8 @@ class Form:
     """One call, complete: what is decided on and what is sent.
 
     `body` is the exact text of the request body, None for no body at all. `url` is where it goes; `endpoint` is the
-    agent's part of it, which the scope's rules are held against. `policy_version` is that of the moment of asking.
+    agent's part of it, which the scope's rules are held against. `placement` is where the credential goes, `headers`
+    are those that its platform sets on every call. `policy_version` is that of the moment of asking.
     """
 
     version: int
@@ -44,6 +46,8 @@ class Form:
     endpoint: str
     url: str
     content_type: str
+    placement: str
+    headers: Mapping[str, str]
     body: str | None
     policy_version: str
 
@@ -74,13 +78,18 @@ def read_form(data: bytes) -> Form:
     return form
 
 
+_NO_TEXTS = frozenset({"version", "credential_version", "headers", "body"})
+
+
 def _is_well_typed(form: Form) -> bool:
     numbers = {form.version, form.credential_version}
-    texts = {value for name, value in asdict(form).items() if name not in {"version", "credential_version", "body"}}
+    texts = {value for name, value in asdict(form).items() if name not in _NO_TEXTS}
     return (
         all(type(number) is int for number in numbers)
         and all(isinstance(text, str) for text in texts)
         and (form.body is None or isinstance(form.body, str))
+        and isinstance(form.headers, dict)
+        and all(isinstance(text, str) for text in form.headers.values())
     )
 
 

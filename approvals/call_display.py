@@ -30,6 +30,7 @@ class Call:
     summary: SafeString
     summary_cut: bool
     content_type: SafeString
+    headers: list[SafeString]  # those of the platform, the credential's first with a star in its place
     policy_version: SafeString
     payload: Payload | None
     length: int  # characters of the body
@@ -98,6 +99,9 @@ def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
         summary=reveal_html(summary),
         summary_cut=summary_cut,
         content_type=reveal_html(form.content_type),
+        headers=[
+            reveal_html(line) for line in (form.placement, *(f"{name}: {text}" for name, text in form.headers.items()))
+        ],
         policy_version=reveal_html(form.policy_version),
         payload=payload,
         length=len(body or ""),

@@ -81,4 +81,6 @@ def coverage_of(*, approval: ApprovalRequest, form: Form, now: datetime) -> Cove
         raise RightLost("no_credential", "The connection is gone.") from error
     if coverage.url != form.url:
         raise RightLost("platform_changed", "The platform's address was changed after the request.")
+    if (coverage.auth.placement, dict(coverage.auth.headers)) != (form.placement, dict(form.headers)):
+        raise RightLost("platform_changed", "The platform's headers, or the place of its credential, were changed.")
     return coverage

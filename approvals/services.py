@@ -167,6 +167,8 @@ def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Cover
         endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
         url=coverage.url,
         content_type="" if action.body is None else "application/json",
+        placement=coverage.auth.placement,
+        headers=coverage.auth.headers,
         body=action.body,
         policy_version=coverage.policy_version,
     )

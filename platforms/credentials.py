@@ -24,6 +24,8 @@ _RESERVED_HEADERS = frozenset(
 )
 # Beside those, what a header that is the same for every call must not be: it is stored and shown in clear.
 _SECRET_HEADERS = frozenset({"authorization", "cookie", "set-cookie"})
+# What lenient frameworks take for the method, whatever the request line says: scopes and cards go by that line.
+_OTHER_METHOD = re.compile(r"(x[-_])?(http[-_])?method([-_]override)?|x[-_]http[-_]method.*|_method")
 _MAX_HEADERS = 10
 _HEADER_TEXT = re.compile(r"[!-~]([ -~]{0,198}[!-~])?")
 _PREFIX = re.compile(r"[!-~][ -~]{0,31}")
@@ -41,6 +43,16 @@ class Auth:
     name: str = ""
     prefix: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def placement(self) -> str:
+        """Where the credential goes, with a star in its place. It is part of what a decision binds to."""
+        return {
+            "bearer": "Authorization: Bearer *",
+            "basic": "Authorization: Basic *",
+            "header": f"{self.name}: {self.prefix}*",
+            "query": f"?{self.name}=*",
+        }[self.type]
 
 
 def parse_auth(value: Mapping[str, object]) -> Auth:
@@ -81,6 +93,8 @@ def _parse_headers(value: object, carrier: str) -> Mapping[str, str]:
     for name, text in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ValueError("auth.headers has a name that is none of a header, as X-Api-Version is.")
+        if _OTHER_METHOD.fullmatch(name.lower()):
+            raise ValueError(f"auth.headers cannot set {name}: some servers take it for another method.")
         if name.lower() in taken:
             raise ValueError(f"auth.headers cannot set {name}: HTTP, the broker or the credential does.")
         if not isinstance(text, str) or not _HEADER_TEXT.fullmatch(text):

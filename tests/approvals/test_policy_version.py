@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import Client
 from django.utils import timezone
 
 from approvals.binding import digest_of, read_form, write_form
@@ -85,3 +86,15 @@ def test_it_is_a_record_and_not_a_check(acme: Side, platform: CountingPlatform) 
     _widen(acme)  # covers the call still
     execute(approval_id=approval.pk, now=timezone.now())
     assert len(platform.requests) == 1
+
+
+def test_the_headers_of_the_platform_are_in_the_call_and_on_its_card(client: Client, acme: Side) -> None:
+    auth = {"type": "header", "name": "X-Api-Key", "prefix": "Key ", "headers": {"X-Api-Version": "2024-01-01"}}
+    Platform.objects.update(auth=auth)
+    approval = submit(acme)
+    form = read_form(bytes(approval.form))
+    assert (form.placement, form.headers) == ("X-Api-Key: Key *", {"X-Api-Version": "2024-01-01"})
+    client.force_login(acme.approver.user)
+    page = client.get(f"/approvals/{approval.pk}").content.decode()
+    assert "X-Api-Key: Key *" in page
+    assert "X-Api-Version: 2024-01-01" in page

@@ -126,6 +126,15 @@ def _move(side: Side) -> None:
     Platform.objects.filter(pk=side.platform.pk).update(base_url=side.platform.base_url + "/v2")
 
 
+def _put_elsewhere(side: Side) -> None:
+    Platform.objects.filter(pk=side.platform.pk).update(auth={"type": "query", "name": "key"})
+
+
+def _add_a_header(side: Side) -> None:
+    auth = {"type": "bearer", "headers": {"X-Act-As": "ceo@acme.example"}}
+    Platform.objects.filter(pk=side.platform.pk).update(auth=auth)
+
+
 def _disconnect(side: Side) -> None:
     Connection.objects.filter(pk=side.connection.pk).delete()
 
@@ -153,6 +162,8 @@ LOSSES: list[tuple[Callable[[Side], None], str]] = [
     (_revoke, "scope_not_granted"),
     (_narrow, "endpoint_scope_mismatch"),
     (_move, "platform_changed"),
+    (_put_elsewhere, "platform_changed"),
+    (_add_a_header, "platform_changed"),
     (_disconnect, "no_credential"),
     (_replace, "credential_changed"),
     (_demote, "decider_not_allowed"),
