@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # The message of a fresh decision gets this long before the sweep sends another.
 _HEAD_START = timedelta(seconds=3)
+# The sweep sends one every two seconds for each row that waits: those that nobody has taken are worth nothing.
+_MESSAGE_LASTS = 10  # seconds
 
 
 @shared_task(name="approvals.execute")
@@ -72,7 +74,7 @@ def mail_link(*, delivery_id: int, **_: Any) -> None:
 def wake_worker(approval_id: UUID) -> None:
     """Tell a worker that the row is ready. A lost message costs seconds: the sweep sends it again."""
     try:
-        execute_approved.delay(approval_id=str(approval_id))
+        execute_approved.apply_async(kwargs={"approval_id": str(approval_id)}, expires=_MESSAGE_LASTS)
     except OperationalError:
         logger.warning("the broker did not take approval %s; the sweep will send it again", approval_id)
 

@@ -87,12 +87,12 @@ def parse_private_targets(items: Iterable[str]) -> PrivateTargets:
     return PrivateTargets(listed=tuple(_parse_target(item.strip()) for item in items))
 
 
-def check_address(ip: str, port: int, *, host: str, allowed: PrivateTargets) -> None:
+def check_address(ip: str, port: int, *, host: str, allowed: PrivateTargets, plain: bool = False) -> None:
     """Raises TargetRefused unless a connection to `ip`:`port`, reached under the name `host`, may be opened.
 
     Globally routable unicast may; a listed network opens what it contains; a listed name opens loopback and
     private addresses, not link-local and metadata ones. Addresses inside addresses (IPv4-mapped, NAT64) count as
-    the inner one.
+    the inner one. With `plain`, which is http without TLS, nothing may but what is listed, by address or by name.
     """
     if "%" in ip:
         raise TargetRefused(f"{host} resolves to {ip}, an address with a zone id.")
@@ -117,6 +117,10 @@ def check_address(ip: str, port: int, *, host: str, allowed: PrivateTargets) -> 
     if kind is not None:
         where = f"{ip} is" if host == ip else f"{host} resolves to {ip},"
         raise TargetRefused(f"{where} {kind}: it is called only if AGENTVALET_PRIVATE_TARGETS lists it.")
+    if plain and not any(_lists_host(target, host, port) for target in allowed.listed):
+        raise TargetRefused(
+            f"{host} is to be called without TLS (http://), which only AGENTVALET_PRIVATE_TARGETS allows."
+        )
 
 
 def _unwrap(address: Address) -> Address:

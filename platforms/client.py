@@ -167,6 +167,7 @@ class _Exchange:
         self.headers_done = False
         self._host = (target.hostname or "").strip("[]")
         self._where = target.netloc
+        self._plain = target.scheme == "http"
         self._limit = max_response_bytes
         self._once = once
         self._allowed = _private_targets(tuple(settings.PRIVATE_TARGETS))
@@ -246,7 +247,7 @@ class _Exchange:
 
     def _may_reach(self, ip: str, port: int) -> bool:
         try:
-            check_address(ip, port, host=self._host, allowed=self._allowed)
+            check_address(ip, port, host=self._host, allowed=self._allowed, plain=self._plain)
         except TargetRefused as refusal:
             self._refusal = refusal
             return False

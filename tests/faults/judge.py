@@ -153,10 +153,14 @@ def _cause(evidence: Evidence, approval_id: str, row: ApprovalRequest) -> str | 
         return None
     begun = row.execution_started_at.timestamp()
     lease = settings.APPROVED_TIMEOUT + settings.LEASE_MARGIN
-    for at, pid, _ in passed:
-        for kill in evidence.kills:
-            if pid in kill["pids"] and kill["at"] >= at >= begun - 1 and kill["name"].startswith("worker"):
-                return "worker"
+    ended = row.executed_at.timestamp() if row.executed_at is not None else 0.0
+    # Before the claim everybody passes who was told of the row, also of one that somebody else has.
+    last = max((line for line in passed if line[0] >= begun - 1 and line[2] != Point.BEFORE_CLAIM), default=None)
+    for kill in evidence.kills:
+        if last is None or not kill["name"].startswith("worker") or last[1] not in kill["pids"]:
+            continue
+        if last[0] <= kill["at"] <= ended:
+            return "worker"
     if any(kill["name"] == "postgres" and begun - 1 <= kill["at"] <= begun + lease for kill in evidence.kills):
         return "postgres"
     return None

@@ -173,3 +173,12 @@ def test_a_listed_target_opens_nothing_else(item: str, ip: str, port: int, host:
 def test_a_listed_target_that_means_nothing_is_refused_with_a_sentence(item: str) -> None:
     with pytest.raises(ValueError, match=r"AGENTVALET_PRIVATE_TARGETS .*\.$"):
         parse("10.0.0.0/8", item)
+
+
+def test_without_tls_only_what_is_listed_is_called() -> None:
+    with pytest.raises(TargetRefused, match="without TLS"):
+        check_address("93.184.216.34", 80, host="api.example.com", allowed=NOTHING, plain=True)
+    for item in ("api.example.com", "api.example.com:80", "93.184.216.0/24"):
+        check_address("93.184.216.34", 80, host="api.example.com", allowed=parse(item), plain=True)
+    with pytest.raises(TargetRefused, match="without TLS"):
+        check_address("93.184.216.34", 80, host="api.example.com", allowed=parse("api.example.com:81"), plain=True)
