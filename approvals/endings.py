@@ -61,6 +61,9 @@ def _earlier(approval: ApprovalRequest, first: ApprovalRequest) -> Earlier:
     warns = first.outcome_unknown and first.outcome_found != Finding.NOT_HAPPENED
     if not first.outcome_unknown:
         sentence = "Repeats an earlier call that was not sent."
+    elif first.outcome_found == Finding.HAPPENED:
+        by = f"{reveal(first.outcome_checked_by)} found" if first.outcome_checked_by_id else "its late answer says"
+        sentence = f"Repeats an earlier call that happened, as {by}: it is not sent, also when it is approved."
     elif not warns:
         sentence = f"Repeats an earlier call that did not happen, as {reveal(first.outcome_checked_by)} found."
     elif approval.same_key_as is not None:

@@ -8,7 +8,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import CharField, F, Func, OuterRef
 
 from approvals.binding import Tampered
-from approvals.models import ApprovalRequest
+from approvals.models import ApprovalRequest, Finding
 from audit.chain import timestamp
 from audit.events import Event
 from audit.models import AuditEvent
@@ -76,3 +76,10 @@ def check_not_ended(approval: ApprovalRequest) -> None:
     rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk, event__in=list(ENDINGS))
     if any(OUTCOME in row.metadata for row in rows):  # a decision that was refused as tampered with ended nothing
         raise Tampered("the audit log says that this call ended before")
+
+
+def is_known_to_have_happened(approval: ApprovalRequest) -> bool:
+    """Whether a finding on record, a person's or a late answer's, says so."""
+    rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
+    checks = rows.filter(event=Event.APPROVAL_OUTCOME_CHECKED)
+    return any(check.metadata.get("found") == Finding.HAPPENED for check in checks)

@@ -4,10 +4,12 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import Q
+
 from agents.authentication import Caller
 from agents.models import Member
 from approvals.asking import Ask, Repeat, past_twins, put_before_person
-from approvals.binding import Form, Tampered, check_row, check_seal
+from approvals.binding import Form, Tampered, check_row, check_seal, digest_of, write_form
 from approvals.models import ApprovalRequest, Decision, Finding
 from approvals.outcome_record import check_outcome
 from approvals.rights import RightLost, coverage_of
@@ -55,6 +57,8 @@ def send_again(
         if waiting is not None:
             return waiting, False
         form, coverage = _check_rights(first, now)
+        fresh = replace(form, credential_version=coverage.credential_version, policy_version=coverage.policy_version)
+        _check_own_calls(first, {first.digest, digest_of(write_form(fresh))})
         key = first.same_key_as or first.pk
         # Under another credential it could be another account, which knows nothing of the first call.
         is_same_key = (
@@ -72,14 +76,17 @@ def send_again(
                 parent_id=first.agent.parent_id or "",
                 parent_name=first.agent.parent.name if first.agent.parent else "",
             ),
-            form=replace(form, credential_version=coverage.credential_version, policy_version=coverage.policy_version),
+            form=fresh,
             coverage=coverage,
             reason=first.reason,
             requester_address=requester_address,
             request_id=request_id,
             repeat=Repeat(of=first, by=member, same_key_as=key if is_same_key else None),
         )
-        return put_before_person(ask=ask, now=now)
+        row, is_new = put_before_person(ask=ask, now=now)
+        if row.again_of_id is None:  # without the first call's key, and its card would not say what it repeats
+            raise CannotRepeat("Its agent has asked for the same call by itself: decide on that one.", instead=row)
+        return row, is_new
 
     return past_twins(put)
 
@@ -111,6 +118,17 @@ def _latest_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | N
     if latest.outcome_unknown or latest.result_status is not None:
         raise CannotRepeat("It was sent again already: go on from there.", instead=latest)
     return None
+
+
+def _check_own_calls(first: ApprovalRequest, digests: set[str]) -> None:
+    """Raises CannotRepeat where the agent has asked for the same call since, and it was sent or is about to be."""
+    reached = Q(executed_at__isnull=True) | Q(outcome_unknown=True) | Q(result_status__isnull=False)
+    own = ApprovalRequest.objects.for_agent(first.agent_id).filter(
+        reached, digest__in=digests, decision=Decision.APPROVED, created_at__gt=first.created_at, again_of=None
+    )
+    later = own.order_by("-created_at").first()
+    if later is not None:
+        raise CannotRepeat("Its agent has asked for the same call since: go on from there.", instead=later)
 
 
 def _check_ending(approval: ApprovalRequest) -> None:

@@ -23,6 +23,7 @@ from approvals.evidence import PasskeyEvidence
 from approvals.execution import execute
 from approvals.models import ApprovalRequest, Finding
 from approvals.outcomes import AlreadyChecked
+from approvals.repeats import CannotRepeat
 from approvals.transitions import AlreadyDecided
 from audit.events import Actor
 from audit.models import AuditEvent
@@ -223,7 +224,13 @@ def test_two_who_send_again_and_the_agent_itself_share_one_card(acme: Side, sett
                 partial(submit, acme, body=str(round_)),
             )
         )
-        rows = [outcome if isinstance(outcome, ApprovalRequest) else outcome[0] for outcome in outcomes]
+        rows = []
+        for outcome in outcomes:
+            if isinstance(outcome, CannotRepeat):  # the agent was first: that card is pointed to
+                assert outcome.instead is not None
+                rows.append(outcome.instead)
+            else:
+                rows.append(outcome if isinstance(outcome, ApprovalRequest) else outcome[0])
         assert len({row.pk for row in rows}) == 1
         assert ApprovalRequest.objects.filter(decision="pending").count() == round_ + 1
 

@@ -13,6 +13,8 @@ from django.utils import timezone
 from agents.models import Agent, AgentStatus
 from approvals import runs, services
 from approvals.binding import read_form
+from approvals.endings import earlier_calls
+from approvals.envelope import Answer
 from approvals.models import ApprovalRequest, Finding
 from approvals.outcomes import AlreadyChecked, NothingToCheck
 from approvals.repeats import CannotRepeat
@@ -178,8 +180,36 @@ def test_while_one_waits_there_is_no_second(acme: Side) -> None:
 def test_where_the_agent_has_asked_by_itself_that_card_is_shown(acme: Side) -> None:
     first = lost(acme)
     asked = submit(acme)
-    assert again(acme, first) == (asked, False)
-    assert asked.again_of_id is None
+    with pytest.raises(CannotRepeat) as refused:
+        again(acme, first)
+    assert refused.value.instead == asked
+
+
+def test_what_the_agent_has_done_again_by_itself_is_not_sent_again(acme: Side, platform: CountingPlatform) -> None:
+    first = lost(acme)
+    own = run(approve(acme, submit(acme)))
+    with pytest.raises(CannotRepeat) as refused:
+        again(acme, first)
+    assert refused.value.instead == own
+    assert len(platform.requests) == 1
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["by its late answer", "by a person"])
+def test_a_repeat_of_what_is_found_to_have_happened_is_not_sent(
+    acme: Side, platform: CountingPlatform, late: bool
+) -> None:
+    first = lost(acme)
+    second, _ = again(acme, first)
+    if late:
+        runs.finish(approval_id=first.pk, answer=Answer(200, "{}"), now=timezone.now())
+    else:
+        check(acme, first, Finding.HAPPENED)
+    card = earlier_calls([second])[second.pk]
+    assert "an earlier call that happened" in card.sentence
+    assert card.warns
+    done = run(approve(acme, second))
+    assert (done.execution_error or "").endswith("was found to have happened. Nothing was sent.")
+    assert platform.requests == []
 
 
 @pytest.mark.parametrize("end", ["denied", "expired", "not sent"])
