@@ -38,11 +38,18 @@ def open_page(chromium: Browser, site: str, scene: Scene) -> Iterator[OpenPage]:
     complaints: list[str] = []
     with ExitStack() as profiles:
 
-        def open_it(path: str, *, member: Member | None = scene.admin, expected: str = "", **profile: Any) -> Page:
+        def open_it(
+            path: str,
+            *,
+            member: Member | None = scene.admin,
+            confirmed: bool = True,
+            expected: str = "",
+            **profile: Any,
+        ) -> Page:
             context = chromium.new_context(base_url=site, **profile)
             profiles.callback(context.close)
             if member is not None:
-                client: Client = signed_in(member)
+                client: Client = signed_in(member, confirmed=confirmed)
                 cookie = client.cookies["agentvalet_session"]
                 context.add_cookies([{"name": cookie.key, "value": cookie.value, "url": site}])
             context.clock.install()  # tests move the page's timers on instead of waiting

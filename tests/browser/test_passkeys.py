@@ -59,7 +59,7 @@ def phone(
     change_platform(scene.platform, base_url=platform.url)
 
     def registered(**profile: Any) -> tuple[Page, Device]:
-        page = open_page("/settings", **PHONE | profile)
+        page = open_page("/settings", confirmed=False, **PHONE | profile)
         device = Device(page)
         page.get_by_label("Your password").fill(PASSWORD)
         page.get_by_role("button", name="Confirm", exact=True).click()
@@ -102,9 +102,10 @@ def test_approved_on_a_phone_run_by_the_worker_and_proved_offline(
         page.get_by_role("link", name="Download the signed receipt").click()
     download.value.save_as(tmp_path / "receipt.json")
     keys = page.request.get("/.well-known/agentvalet-receipt-keys.json")
-    (tmp_path / "agentvalet-receipt-keys.json").write_bytes(keys.body())
+    (tmp_path / "keys.json").write_bytes(keys.body())
+    command = [sys.executable, "-m", "approvals.verify_receipt", "--keys", str(tmp_path / "keys.json")]
     checked = subprocess.run(
-        [sys.executable, "-m", "approvals.verify_receipt", str(tmp_path / "receipt.json")],
+        [*command, str(tmp_path / "receipt.json")],
         cwd=project.BASE_DIR, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert checked.stdout.endswith("The receipt is valid.\n"), checked.stdout
