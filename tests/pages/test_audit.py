@@ -205,6 +205,7 @@ def test_the_number_of_queries_does_not_grow_with_the_log(scene: Scene, admin: C
 
     one = write(request_id=scene.owner.pk)
     paths = ("/audit", "/audit?tab=decisions", "/audit?result=allowed&q=chat", f"/audit/{one}")
+    queries("/audit")  # the first visit of a session writes down when that was
     before = [queries(path) for path in paths]
     for _ in range(60):
         write(request_id=scene.owner.pk)

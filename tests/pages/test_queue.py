@@ -215,7 +215,7 @@ def test_a_row_changed_behind_our_back_cannot_be_decided(scene: Scene, admin: Cl
     assert "data-decide" not in html
 
 
-def test_strangers_to_the_site_are_sent_to_sign_in_and_scripts_get_a_bare_401(db: None) -> None:
+def test_strangers_to_the_site_are_sent_to_sign_in_and_scripts_get_a_bare_401(scene: Scene) -> None:
     page = Client().get("/approvals?version=3")
     assert (page.status_code, page["Location"]) == (302, "/sign-in?next=/approvals%3Fversion%3D3")
     part = Client().get("/approvals?version=3", headers=FRAGMENT)
