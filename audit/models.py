@@ -70,6 +70,7 @@ class AuditEvent(models.Model):
     objects: ClassVar[AuditEventQuerySet] = AuditEventQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        ordering = ["owner_id", "seq"]  # rows have an order of their own; the database's is nobody's
         constraints = [models.UniqueConstraint(fields=["owner_id", "seq"], name="auditevent_owner_seq_unique")]
         indexes = [
             models.Index(fields=["owner_id", "-at", "-seq"], name="auditevent_owner_at"),

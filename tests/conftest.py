@@ -30,6 +30,12 @@ def django_db_modify_db_settings(django_db_modify_db_settings: None) -> Iterator
         yield
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """The server goes with all its databases when the session ends; a session that still looks at one is no failure."""
+    return True
+
+
 @pytest.fixture(scope="session", autouse=True)
 def unread_static_files() -> None:
     """Every test client has a handler of its own, and WhiteNoise would read all static files anew for each."""
