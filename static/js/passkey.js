@@ -1,5 +1,6 @@
 // Signs forms with a passkey: one that is marked with data-passkey fetches its options, has the device sign them, puts
 // the answer into its field `credential`, and goes on as any form does. What else listens for `submit` sees it then.
+// Where one of two buttons signs, the button is marked instead of the form, and takes the answer as its own value.
 (() => {
   "use strict";
 
@@ -30,10 +31,10 @@
     return "The passkey could not be used. Nothing was done.";
   };
 
-  const answerOf = (form) => form.elements[form.dataset.field ?? "credential"];
+  const answerOf = (form, marked) => (marked === form ? form.elements[form.dataset.field ?? "credential"] : marked);
 
-  const fetchOptions = async (form) => {
-    const response = await fetch(form.dataset.options, {
+  const fetchOptions = async (form, address) => {
+    const response = await fetch(address, {
       method: "POST",
       body: new URLSearchParams(new FormData(form)),
       headers: { "X-Fragment": "1" },
@@ -48,20 +49,22 @@
     });
   };
 
-  const sign = async (form) => {
+  const sign = async (form, marked) => {
     form.dataset.signing = "";
     say(form, "");
     try {
-      const options = await fetchOptions(form);
-      const credential = await ceremonies[form.dataset.passkey](options);
+      const options = await fetchOptions(form, marked.dataset.options);
+      const credential = await ceremonies[marked.dataset.passkey](options);
       if (!form.isConnected) {
-        const drawnAnew = [...document.forms].find((other) => other.action === form.action && other.dataset.passkey);
+        const sameClass = (other) => other.action === form.action && other.className === form.className;
+        const drawnAnew = [...document.forms].find(sameClass);
         if (drawnAnew) say(drawnAnew, "The page was drawn anew meanwhile. Nothing was done: try again.");
         return;
       }
-      answerOf(form).value = JSON.stringify(credential.toJSON());
-      form.requestSubmit();
-      answerOf(form).value = ""; // it is good for one time
+      const answer = answerOf(form, marked);
+      answer.value = JSON.stringify(credential.toJSON());
+      form.requestSubmit(marked === form ? undefined : marked);
+      answer.value = ""; // it is good for one time
     } catch (error) {
       say(form, error.sentence ?? reason(error));
     } finally {
@@ -73,11 +76,12 @@
     "submit",
     (event) => {
       const form = event.target;
-      if (!form.matches("[data-passkey]") || answerOf(form).value) return;
+      const marked = [form, event.submitter].find((part) => part?.matches("[data-passkey]"));
+      if (!marked || answerOf(form, marked).value) return;
       event.preventDefault();
       event.stopImmediatePropagation();
       if ("signing" in form.dataset) return;
-      if (known) sign(form);
+      if (known) sign(form, marked);
       else say(form, "This browser does not know passkeys.");
     },
     true,

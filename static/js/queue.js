@@ -229,12 +229,12 @@
     };
   };
 
-  const decide = async (form) => {
+  const decide = async (form, button) => {
     const card = form.closest("[data-card]");
     if ("busy" in card.dataset || card.dataset.state !== "pending") return;
     card.dataset.busy = "";
     epoch += 1;
-    const body = new URLSearchParams(new FormData(form));
+    const body = new URLSearchParams(new FormData(form, button));
     const approving = form.dataset.decide === "Approved";
     const restore = working(card, card.querySelector("[data-actions]"), approving ? "Processing…" : "Denying…");
     try {
@@ -265,7 +265,7 @@
   document.addEventListener("submit", (event) => {
     if (!event.target.matches("[data-decide]")) return;
     event.preventDefault();
-    decide(event.target);
+    decide(event.target, event.submitter);
   });
 
   document.addEventListener("click", (event) => {

@@ -9,12 +9,14 @@ from urllib.parse import parse_qs
 
 import pytest
 from django.conf import settings as project
+from django.db import transaction
 from django.utils import timezone
 from playwright.sync_api import Page, Route, expect
 from pytest_django.fixtures import Settings
 
 from approvals.execution import execute
 from approvals.models import ApprovalRequest, Decision
+from approvals.rows import next_version
 from platforms.models import Scope
 from tests.browser.conftest import OpenPage
 from tests.pages.scene import PASSWORD, Scene, signed_in
@@ -122,6 +124,39 @@ def test_somebody_whom_the_device_does_not_know_decides_nothing(
     page.get_by_role("button", name="Approve with biometric").tap()
     expect(page.get_by_role("alert")).to_contain_text("Nothing was done.")
     assert row(approval).decision == Decision.PENDING
+
+
+def test_a_card_that_is_drawn_anew_while_the_device_is_asked_decides_nothing(
+    scene: Scene, phone: Callable[..., tuple[Page, Device]]
+) -> None:
+    """The same card serves for the other button then: a denial is signed where nothing demands a signature."""
+    approval = scene.submit({"text": "Hello"})
+    page, _ = phone()
+    page.goto(f"/m/approvals/{approval.pk}")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/deny/options", hold)
+    page.get_by_role("button", name="Deny with biometric").tap()
+    expect(page.locator("form[data-signing]")).to_have_count(1)
+    Scope.objects.update(step_up="passkey")
+    with transaction.atomic():
+        ApprovalRequest.objects.update(queue_version=next_version(approval.owner_id))
+    page.clock.fast_forward(5000)
+    expect(page.get_by_role("button", name="Approve", exact=True)).to_have_count(0)
+    held[0].continue_()
+    expect(page.get_by_role("alert")).to_have_text("The page was drawn anew meanwhile. Nothing was done: try again.")
+    assert row(approval).decision == Decision.PENDING
+    page.unroute("**/deny/options")
+    Scope.objects.update(step_up="")
+    page.reload()
+    page.get_by_placeholder("Reason for denying (optional)").fill("Not today")
+    page.get_by_role("button", name="Deny with biometric").tap()
+    expect(page.locator("[data-card]")).to_have_attribute("data-state", "denied")
+    denied = row(approval)
+    assert (denied.decision, denied.decided_via, denied.deny_reason) == (Decision.DENIED, "passkey", "Not today")
 
 
 def test_what_the_device_signed_is_good_for_nothing_else(

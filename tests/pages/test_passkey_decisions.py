@@ -86,9 +86,13 @@ def test_without_script_a_signed_decision_leads_back_to_the_queue(scene: Scene, 
     assert now_in_database(approval).decided_via == "passkey"
 
 
-def test_the_passkeys_button_without_script_decides_nothing(scene: Scene, person: Person) -> None:
+@pytest.mark.parametrize("button", ["approve", "deny"])
+def test_the_passkeys_button_without_script_decides_nothing(scene: Scene, person: Person, button: str) -> None:
     approval = scene.submit({"n": 1})
-    response = finish(person, approval, "")
+    assert f'data-passkey="get" data-options="/approvals/{approval.pk}/{button}/options"' in (
+        person.client.get("/approvals").content.decode()
+    )
+    response = finish(person, approval, "", button)
     assert (response.status_code, "Passkeys need JavaScript" in response.content.decode()) == (400, True)
     assert now_in_database(approval).decision == Decision.PENDING
 

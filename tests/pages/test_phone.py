@@ -63,6 +63,7 @@ def test_with_a_passkey_the_biometric_is_the_first_button(scene: Scene) -> None:
     biometric, plain = page.index("Approve with biometric"), page.index('type="submit">Approve<')
     assert biometric < plain
     assert 'class="button button-approve" type="submit">Approve with biometric' in page
+    assert page.index('type="submit">Deny<') < page.index(">Deny with biometric<")
 
 
 def test_nothing_of_it_is_for_strangers(scene: Scene, stranger: Client) -> None:
