@@ -1,7 +1,8 @@
 """`sure`: a view that does nothing until the person at the screen has shown again who they are.
 
-`agentvalet/urls.py` says which ones, and nothing else does. What was sent is not lost: the page that asks carries it,
-and with the password, or a passkey's signature, beside it, it goes to where it was going.
+`agentvalet/urls.py` says which ones, and nothing else does. What was sent is not lost: the page that asks carries it
+sealed (`agents.pending_forms`), and with the password, or a passkey's signature, beside it, it goes to where it was
+going.
 """
 
 from collections.abc import Callable
@@ -9,12 +10,12 @@ from functools import wraps
 from typing import Any
 
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 
-from agents import passkeys, webauthn_site
+from agents import passkeys, pending_forms, webauthn_site
 from agents.http import client_address
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkey_answers import PasskeyRefused
@@ -26,8 +27,9 @@ from agents.views import record_sign_in
 from audit.events import Event
 
 CONFIRM_FIRST = "Confirm first that it is you."
+NOT_THAT_FORM = "It waited for more than five minutes, or was not filled in here: nothing was changed."
 TOO_MANY = "Too many attempts: try again in a quarter of an hour."
-PASSWORD, CREDENTIAL = "confirm_password", "confirm_credential"
+PASSWORD, CREDENTIAL, SEALED = "confirm_password", "confirm_credential", "confirm_form"
 
 View = Callable[..., HttpResponse]
 
@@ -78,20 +80,29 @@ def confirm_by_passkey(request: MemberRequest, answer: str) -> None:
 
 
 def confirmation(request: MemberRequest) -> HttpResponse | None:
-    """The page that asks who is there; None where that has been said, just now or with this very request."""
+    """The page that asks who is there; None where that has been said, just now or with this very request.
+
+    Then `request.POST` is what was sent in the first place.
+    """
+    password, answer, sealed = (request.POST.get(name) for name in (PASSWORD, CREDENTIAL, SEALED))
+    try:
+        form = pending_forms.unseal(request, sealed) if sealed is not None else _sent(request)
+        request.POST = form  # type: ignore[assignment]  # Django's own setter asks for no more
+    except pending_forms.NotThatForm:
+        return _not_that_form(request)
     if is_confirmed(request, now=request.now):
         return None
     if wants_fragment(request):
         return HttpResponse(CONFIRM_FIRST, status=403, content_type="text/plain")
     try:
-        if answer := request.POST.get(CREDENTIAL):
+        if answer:
             confirm_by_passkey(request, answer)
-        elif PASSWORD in request.POST:
-            confirm_by_password(request, request.POST[PASSWORD])
+        elif password is not None:
+            confirm_by_password(request, password)
         else:
-            return _page(request)
+            return _page(request, sealed)
     except NotConfirmed as error:
-        return _page(request, error=str(error), status=error.status)
+        return _page(request, sealed, error=str(error), status=error.status)
     return None
 
 
@@ -109,12 +120,26 @@ def sure(view: View) -> View:
     return guarded
 
 
-def _page(request: MemberRequest, *, error: str = "", status: int = 200) -> HttpResponse:
-    ours = {PASSWORD, CREDENTIAL, "csrfmiddlewaretoken"}
+def _sent(request: MemberRequest) -> QueryDict:
+    """The form without what is ours."""
+    form = request.POST.copy()
+    for ours in (PASSWORD, CREDENTIAL, "csrfmiddlewaretoken"):
+        form.pop(ours, None)
+    return form
+
+
+def _page(request: MemberRequest, sealed: str | None, *, error: str = "", status: int = 200) -> HttpResponse:
     context = {
-        "kept": [(name, value) for name, values in request.POST.lists() if name not in ours for value in values],
+        "sealed": sealed or pending_forms.seal(request, request.POST),  # asked twice, the first one's time counts
         "has_passkey": webauthn_site.is_possible() and passkeys.has_passkey(request.member.user),
         "minutes": int(WINDOW.total_seconds() // 60),
         "error": error,
     }
     return render(request, "settings/confirm.html", context, status=status)
+
+
+def _not_that_form(request: MemberRequest) -> HttpResponse:
+    if wants_fragment(request):
+        return HttpResponse(NOT_THAT_FORM, status=400, content_type="text/plain")
+    context = {"title": "Fill it in once more", "sentence": NOT_THAT_FORM}
+    return render(request, "errors/error.html", context, status=400)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from agents.models import Agent, AgentKey, CliLogin, CliToken, Member, User
 from audit.models import AuditEvent
 from tests.agents.people import events, look, make_child
-from tests.world import Side, assertion, make_member
+from tests.world import PASSWORD, Side, assertion, make_member
 
 PORT = 43117
 
@@ -27,8 +27,12 @@ def post(client: Client, path: str, body: Any, token: str = "") -> Any:
 
 
 def browser_of(member: Member) -> Client:
+    """Signed in, and just confirmed."""
     browser = Client()
     browser.force_login(member.user)
+    session = browser.session
+    session["confirmed_at"] = timezone.now().timestamp()
+    session.save()
     return browser
 
 
@@ -101,6 +105,21 @@ def test_the_page_may_send_its_form_to_that_port_of_loopback_and_nowhere_else(ac
     page = browser_of(acme.admin).get("/cli-auth", {"state": str(uuid4()), "port": str(PORT)})
     assert f"form-action 'self' http://127.0.0.1:{PORT};" in f"{page['Content-Security-Policy']};"
     assert "http://127.0.0.1" not in browser_of(acme.admin).get("/approvals")["Content-Security-Policy"]
+
+
+def test_a_found_session_lets_no_command_line_in(acme: Side) -> None:
+    """The page that asks for the password may lead to the command line's port, also when the password was wrong."""
+    browser = Client()
+    browser.force_login(acme.admin.user)
+    asked = browser.post("/cli-auth", {"state": str(uuid4()), "port": PORT})
+    for password, status in (("wrong", 400), (PASSWORD, 302)):
+        assert "Confirm that it is you" in asked.content.decode()
+        assert f"form-action 'self' http://127.0.0.1:{PORT};" in f"{asked['Content-Security-Policy']};"
+        assert not CliLogin.objects.exists()
+        (sealed,) = re.findall(r'name="confirm_form" value="([^"]+)"', asked.content.decode())
+        asked = browser.post("/cli-auth", {"confirm_form": sealed, "confirm_password": password})
+        assert asked.status_code == status
+    assert asked["Location"].startswith(f"http://127.0.0.1:{PORT}/callback?code=")
 
 
 def test_a_stranger_to_the_site_signs_in_first_and_comes_back(acme: Side) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.test import Client
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
+from agents.confirming import NOT_THAT_FORM
 from agents.models import Agent, Invite, Member
 from audit.models import AuditEvent
 from tests.pages.passkeys import FRAGMENT, Person
@@ -24,6 +27,28 @@ def found(scene: Scene) -> Client:
     return signed_in(scene.admin, confirmed=False)
 
 
+def sealed_in(response: Any) -> str:
+    (sealed,) = re.findall(r'name="confirm_form" value="([^"]+)"', response.content.decode())
+    return str(sealed)
+
+
+def again(response: Any, password: str = PASSWORD) -> dict[str, str]:
+    """What the page that asks sends."""
+    return {"confirm_form": sealed_in(response), "confirm_password": password}
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Requests come at one moment, and from the call on at that moment and so much more."""
+    start = timezone.now()
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setattr("agentvalet.middleware.timezone", SimpleNamespace(now=lambda: start + by))
+
+    move(timedelta(0))
+    return move
+
+
 def new_agent(client: Client, **more: str) -> Any:
     return client.post("/agents/new", {"name": "Release <bot>", "kind": "bind", **more})
 
@@ -33,20 +58,76 @@ def test_it_asks_first_and_then_does_what_was_sent(scene: Scene, found: Client) 
     page = response.content.decode()
     assert (response.status_code, ASKS in page, Agent.objects.filter(name="Release <bot>").count()) == (200, True, 0)
     assert "no-store" in response["Cache-Control"]
-    assert '<input type="hidden" name="name" value="Release &lt;bot&gt;">' in page
     before = found.cookies["agentvalet_session"].value
-    done = new_agent(found, confirm_password=PASSWORD)
+    done = found.post("/agents/new", again(response))
     assert "bsec_" in done.content.decode()
     assert Agent.objects.filter(name="Release <bot>").count() == 1
     assert found.cookies["agentvalet_session"].value != before
     assert ASKS not in found.post(f"/agents/{scene.agent.pk}/install-token").content.decode()
 
 
-def test_every_value_of_a_field_is_carried_and_what_was_shown_is_not(found: Client) -> None:
-    page = new_agent(found, grant=["a", "b"], confirm_password="wrong", csrfmiddlewaretoken="x").content.decode()  # type: ignore[arg-type]
-    assert re.findall(r'name="grant" value="(\w)"', page) == ["a", "b"]
-    assert "wrong" not in page
-    assert page.count('name="confirm_password"') == 1
+def test_the_page_that_asks_shows_nothing_of_what_was_sent_and_the_form_still_arrives_whole(found: Client) -> None:
+    """Also where the password is wrong at first; what was shown to confirm stays out of it."""
+    sent = {
+        "label": "Zebra & <b>",
+        "credential": "xoxb-very-secret",
+        "is_default": "on",
+        "hint": ["giraffe", "gazelle"],
+    }
+    pages = [found.post("/platforms/acme-chat/connect", sent | {"confirm_password": "wrong-first"})]
+    pages.append(found.post("/platforms/acme-chat/connect", again(pages[0], "wrong-second")))
+    for page in pages:
+        text = page.content.decode()
+        assert page.status_code == 400
+        assert re.findall("xoxb|secret|wrong-|Zebra|giraffe|gazelle|is_default|hint", text) == []
+        assert len(re.findall('name="confirm_form" value="[^"]+"', text)) == 1
+    done = found.post("/platforms/acme-chat/connect", again(pages[1]))
+    assert done.status_code == 303
+    assert dict(done.wsgi_request.POST.lists()) == {name: [value] if isinstance(value, str) else value
+                                                    for name, value in sent.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize("of_another", ["session", "user", "path", "time", "future", "bit", "nonsense", "nothing"])
+def test_a_sealed_form_of_anybody_or_anything_else_is_refused(
+    scene: Scene, found: Client, of_another: str, moved: Callable[[timedelta], None]
+) -> None:
+    """In one sentence, whether or not the person has confirmed; what was waiting is what is lost."""
+    sealed = sealed_in(new_agent(found))
+    client, path = found, "/agents/new"
+    match of_another:
+        case "session":
+            client = signed_in(scene.admin, confirmed=False)
+            new_agent(client)  # it has sealed forms of its own
+        case "user":
+            client = signed_in(scene.approver, confirmed=False)
+            session = client.session  # all that it holds is the admin's
+            session["pending_forms"] = found.session["pending_forms"]
+            session.save()
+        case "path":
+            path = "/settings/members/invite"
+        case "time":
+            moved(timedelta(minutes=5))
+        case "future":
+            moved(timedelta(seconds=-1))
+        case "bit":
+            sealed = sealed[:-6] + ("A" if sealed[-6] != "A" else "B") + sealed[-5:]
+        case "nonsense":
+            sealed = "é"
+        case "nothing":
+            sealed = ""
+    response = client.post(path, {"confirm_form": sealed, "confirm_password": PASSWORD})
+    assert (response.status_code, NOT_THAT_FORM in response.content.decode()) == (400, True)
+    assert Agent.objects.filter(name="Release <bot>").count() == 0
+
+
+def test_a_sealed_form_outlives_a_confirmation_in_another_tab_for_almost_five_minutes(
+    found: Client, moved: Callable[[timedelta], None]
+) -> None:
+    """The session has got a new key meanwhile, and is confirmed."""
+    sealed = sealed_in(new_agent(found))
+    found.post("/settings/confirm", {"password": PASSWORD})
+    moved(timedelta(minutes=4, seconds=59))
+    assert "bsec_" in found.post("/agents/new", {"confirm_form": sealed}).content.decode()
 
 
 def test_a_wrong_password_does_nothing_is_on_record_and_is_counted(found: Client) -> None:
@@ -116,4 +197,9 @@ def test_what_asks_is_listed_where_all_routes_are() -> None:
         "connect-platform",
         "connect-entry",
         "reauth-connection",
+        "disconnect-connection",
+        "approve-registration",
+        "withdraw-invitation",
+        "delete-delegate",
+        "cli-auth",
     }
