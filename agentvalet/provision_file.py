@@ -13,7 +13,7 @@ from agents.models import Role
 from platforms.credentials import parse_auth
 from platforms.definitions import MAX_COVERS, parse_rules, refused_target
 from platforms.endpoints import parse_base_url
-from platforms.models import SCOPE_NAME, SLUG, CallStyle, StepUp
+from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, StepUp
 
 Path = tuple[str | int, ...]
 T = TypeVar("T")
@@ -92,6 +92,7 @@ class PlatformEntry(Strict):
     auth = serializers.DictField()
     scopes = serializers.DictField(child=ScopeField(), allow_empty=False)
     call_style = Choice([CallStyle.GRAPHQL.value], required=False)
+    body = Choice(["json", *filter(None, BodyKind.values)], default="json")
     honours_idempotency_key = Flag(default=False)
     category = Word(max_length=60, required=False)
 

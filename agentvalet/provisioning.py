@@ -26,7 +26,7 @@ from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import stored_credentials
 from platforms.credentials import check_credential, parse_auth
-from platforms.definitions import Definition, ScopeDefinition
+from platforms.definitions import Definition, ScopeDefinition, body_kind_of
 from platforms.grants import Change, give, revoke
 from platforms.models import CallStyle, Connection, Grant, Platform, Scope
 from platforms.setup import Details, Outdated, put_connection, put_platform
@@ -219,6 +219,7 @@ class _Run:
             base_url=entry["base_url"],
             auth=entry["auth"],
             call_style=entry.get("call_style", CallStyle.REST.value),
+            body_kind=body_kind_of(entry["body"]),
             honours_idempotency_key=entry["honours_idempotency_key"],
             category=entry.get("category"),
             scopes=[ScopeDefinition(name=name, **said) for name, said in entry["scopes"].items()],

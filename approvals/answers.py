@@ -10,6 +10,7 @@ from approvals.idempotency import KeyRefused, OutcomeUnknown
 from approvals.refusals import ApprovalRequired, CredentialRefused
 from approvals.sending import CannotSend
 from audit.events import JSON
+from platforms.bodies import BodyRefused
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
@@ -18,6 +19,7 @@ from platforms.leaks import SecretInRequest
 FAILURES = (
     SecretInRequest,
     EndpointRefused,
+    BodyRefused,
     CredentialRefused,
     NotCovered,
     NotConnected,
@@ -107,6 +109,8 @@ def failure(error: Exception, *, platform: str, scope: str) -> ApiError:
             )
         case CannotSend():
             status, words, code, extra = 502, str(error), error.reason, {}
+        case BodyRefused():
+            status, words, code, extra = 400, str(error), "body_refused", {}
         case _:
             code = "endpoint_refused" if isinstance(error, EndpointRefused) else "credential_refused"
             status, words, extra = 400, str(error), {}

@@ -41,6 +41,7 @@ class ObservedCall:
     endpoint: str
     url: str
     auth: Auth
+    content_type: str
     body: str | None
 
 
@@ -201,7 +202,13 @@ def relay(
     ):
         log.begin(now=now, mode="observe")
         response = send_with(
-            call.auth, credential, method=call.method, url=call.url, body=call.body, timeout=settings.DIRECT_TIMEOUT
+            call.auth,
+            credential,
+            method=call.method,
+            url=call.url,
+            body=call.body,
+            content_type=call.content_type,
+            timeout=settings.DIRECT_TIMEOUT,
         )
         place.answered(response)
         answer_meta = log.end(Event.ACTION_OBSERVED, response)

@@ -8,6 +8,7 @@ from agents.authentication import Caller
 from approvals.direct import ObservedCall, relay
 from approvals.refusals import ApprovalRequired, CredentialRefused, note_refusal, refuse_leak
 from audit.events import JSON
+from platforms.bodies import BodyRefused, make_body
 from platforms.client import PlatformResponse
 from platforms.coverage import NotConnected, NotCovered, find_coverage
 from platforms.credentials import check_credential, parse_auth
@@ -38,7 +39,8 @@ def observe_action(
     an agent that is watched before it is governed holds its own copy.
 
     Raises:
-        SecretInRequest, EndpointRefused, NotCovered, NotConnected: as `approvals.services.submit_action` does.
+        SecretInRequest, EndpointRefused, BodyRefused, NotCovered, NotConnected: as for
+            `approvals.services.submit_action`.
         CredentialRefused: the platform's way of authentication cannot carry it.
         ApprovalRequired: the call belongs before a person.
         PlatformUnreachable, CannotSend: see `approvals.direct.relay`.
@@ -46,7 +48,7 @@ def observe_action(
     refuse_leak(caller=caller, asked=observation, reason="", request_id=request_id, now=now)
     try:
         call = _call(caller, observation, now=now)
-    except (EndpointRefused, CredentialRefused, NotCovered, NotConnected, ApprovalRequired) as refusal:
+    except (EndpointRefused, BodyRefused, CredentialRefused, NotCovered, NotConnected, ApprovalRequired) as refusal:
         note_refusal(caller=caller, asked=observation, refusal=refusal, request_id=request_id, now=now, mode="observe")
         raise
     return relay(caller=caller, call=call, credential=observation.credential, request_id=request_id, now=now)
@@ -69,6 +71,7 @@ def _call(caller: Caller, observation: Observation, *, now: datetime) -> Observe
         grants += _granted(caller.parent_id, caller, observation, now=now)
     for grant in grants:
         _refuse_gated(grant, caller, observation.method, endpoint, now=now)
+    content_type, body = make_body(platform.body_kind, observation.body, auth=auth)
     return ObservedCall(
         platform=platform.slug,
         scope=observation.scope,
@@ -76,7 +79,8 @@ def _call(caller: Caller, observation: Observation, *, now: datetime) -> Observe
         endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
         url=join_url(platform.base_url, endpoint),
         auth=auth,
-        body=observation.body,
+        content_type=content_type,
+        body=body,
     )
 
 

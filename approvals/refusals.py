@@ -8,6 +8,7 @@ from agents.authentication import Caller, record_refusal
 from approvals.idempotency import KeyRefused
 from approvals.sending import CannotSend
 from audit.events import JSON
+from platforms.bodies import BodyRefused
 from platforms.coverage import NotConnected, NotCovered
 from platforms.endpoints import EndpointRefused
 from platforms.leaks import SecretInRequest, refuse_secrets
@@ -41,7 +42,7 @@ class CredentialRefused(ValueError):
     """The agent's own credential cannot be carried; the message is one sentence without it."""
 
 
-Refusal = EndpointRefused | CredentialRefused | NotCovered | NotConnected | ApprovalRequired | KeyRefused
+Refusal = EndpointRefused | BodyRefused | CredentialRefused | NotCovered | NotConnected | ApprovalRequired | KeyRefused
 
 
 def note_refusal(
@@ -59,6 +60,8 @@ def note_refusal(
             reason = "credential_refused"
         case EndpointRefused():
             reason = "endpoint_refused"
+        case BodyRefused():
+            reason = "body_refused"
         case KeyRefused():
             reason = refusal.code
     record_refusal(

@@ -62,8 +62,8 @@ def send_with(
     method: str,
     url: str,
     body: str | None,
+    content_type: str,
     timeout: float,
-    content_type: str = "application/json",
     idempotency_key: str = "",
     fresh: bool = False,
 ) -> PlatformResponse:

@@ -66,7 +66,9 @@ class ActionInput(CallInput[Action]):
 
     scope = Text(max_length=128, help_text="The granted scope that covers the call")
     data = serializers.JSONField(  # type: ignore[assignment]  # a field called as the property it does not replace
-        required=False, allow_null=True, help_text="Sent as the JSON body; absent sends none"
+        required=False,
+        allow_null=True,
+        help_text="Sent as the body, JSON or the form that the platform wants; absent sends none",
     )
     connection_id = serializers.UUIDField(
         required=False, allow_null=True, help_text="One of the platform's connections; else the default is taken"
@@ -101,7 +103,11 @@ class ObservationInput(CallInput[Observation]):
     action = Text(
         max_length=128, required=False, allow_null=True, allow_blank=True, help_text="The agent's name for it"
     )
-    body = serializers.JSONField(required=False, allow_null=True, help_text="Sent as the JSON body; absent sends none")
+    body = serializers.JSONField(
+        required=False,
+        allow_null=True,
+        help_text="Sent as the body, JSON or the form that the platform wants; absent sends none",
+    )
 
     @classmethod
     def read(cls, data: Any, *, credential: str) -> Observation:

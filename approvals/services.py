@@ -23,6 +23,7 @@ from approvals.tasks import wake_messengers, wake_worker
 from approvals.transitions import Decider
 from audit.events import JSON
 from crash_points import Point, crash_point
+from platforms.bodies import BodyRefused, make_body
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
 from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint
@@ -30,7 +31,7 @@ from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A call as an agent asks for it. `body` is the JSON text to send, None for no body."""
+    """A call as an agent asks for it. `body` is the JSON text to send or to make a form of, None for no body."""
 
     platform: str
     scope: str
@@ -73,6 +74,7 @@ def submit_action(
         KeyRefused, OutcomeUnknown: see `approvals.idempotency.take_key`.
         EndpointRefused: the endpoint is not one that can be called.
         NotCovered, NotConnected: see `platforms.coverage.find_coverage`.
+        BodyRefused: see `platforms.bodies.make_body`.
         ApiError: 429, see `approvals.limits.check_pending`.
         CannotSend: see `approvals.refusals.refuse_leak` and `approvals.direct.forward`.
         PlatformUnreachable: see `approvals.direct.forward`.
@@ -133,10 +135,10 @@ def _submit(
             connection_id=action.connection_id,
             now=now,
         )
-    except (EndpointRefused, NotCovered, NotConnected) as refusal:
+        form = _form_of(caller, action, endpoint, coverage)
+    except (EndpointRefused, NotCovered, NotConnected, BodyRefused) as refusal:
         note_refusal(caller=caller, asked=action, refusal=refusal, request_id=request_id, now=now)
         raise
-    form = _form_of(caller, action, endpoint, coverage)
     if evaluate(coverage) is Verdict.ASK:
         check_pending(caller=caller, form=form, request_id=request_id, now=now)
         ask = Ask(
@@ -155,6 +157,7 @@ def _submit(
 
 
 def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Coverage) -> Form:
+    content_type, body = make_body(coverage.body_kind, action.body, auth=coverage.auth)
     return Form(
         version=FORM_VERSION,
         owner_id=str(caller.owner_id),
@@ -166,10 +169,10 @@ def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Cover
         method=action.method,
         endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
         url=coverage.url,
-        content_type="" if action.body is None else "application/json",
+        content_type=content_type,
         placement=coverage.auth.placement,
         headers=coverage.auth.headers,
-        body=action.body,
+        body=body,
         policy_version=coverage.policy_version,
     )
 

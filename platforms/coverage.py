@@ -62,6 +62,7 @@ class Coverage:
     scope: str
     url: str
     auth: Auth
+    body_kind: str  # `platforms.models.BodyKind`
     connection_id: UUID
     connection_label: str
     credential_version: int
@@ -90,7 +91,8 @@ class Coverage:
 # child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
 # taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.id, p.name, p.base_url, p.auth, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up, a.expires_at,
+SELECT p.id, p.name, p.base_url, p.auth, p.body_kind, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up,
+       a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
@@ -126,6 +128,7 @@ class _Row(NamedTuple):
     platform_name: str
     base_url: str
     auth: str  # Django leaves jsonb as text on raw cursors
+    body_kind: str
     honours_idempotency_key: bool
     suspended_at: datetime | None
     rules: str
@@ -187,6 +190,7 @@ def find_coverage(
         scope=scope,
         url=join_url(row.base_url, endpoint),
         auth=parse_auth(json.loads(row.auth)),
+        body_kind=row.body_kind,
         connection_id=row.connection_id,
         connection_label=row.label,
         credential_version=row.credential_version,

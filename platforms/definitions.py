@@ -11,7 +11,7 @@ from django.conf import settings
 from audit.events import JSON
 from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.endpoints import parse_endpoint, parse_rule
-from platforms.models import CallStyle, StepUp
+from platforms.models import BodyKind, CallStyle, StepUp
 
 IDENTITY_FIELDS = ("account_id", "display_name", "email")
 MAX_COVERS = 300
@@ -39,10 +39,16 @@ class Definition:
     base_url: str
     auth: Mapping[str, JSON]
     call_style: str = CallStyle.REST.value
+    body_kind: str = BodyKind.JSON.value
     honours_idempotency_key: bool = False
     category: str | None = None
     test_call: Mapping[str, JSON] | None = None
     scopes: Sequence[ScopeDefinition] = field(default_factory=list)
+
+
+def body_kind_of(word: str) -> str:
+    """`body` as the catalogue and provisioning files have it: json, form or flat-form. Raises ValueError."""
+    return BodyKind.JSON.value if word == "json" else BodyKind(word).value
 
 
 def parse_rules(rules: Sequence[str], *, call_style: str) -> list[str]:

@@ -20,6 +20,14 @@ class CallStyle(models.TextChoices):
     GRAPHQL = "graphql", "GraphQL: POST to one address, the endpoint is /"
 
 
+class BodyKind(models.TextChoices):
+    """What the body of a call is made into (`platforms.bodies`)."""
+
+    JSON = "", "JSON"
+    FORM = "form", "Form: an object is a[b]=c, an array a[0]=b"
+    FLAT_FORM = "flat-form", "Flat form: an array is its name repeated"
+
+
 class PlatformQuerySet(models.QuerySet["Platform"]):
     def for_owner(self, owner: Owner) -> Self:
         return self.filter(owner=owner)
@@ -35,6 +43,9 @@ class Platform(models.Model):
     auth = models.JSONField(help_text='{"type": "bearer" | "header" | "query" | "basic", "name": …}')
     call_style = models.CharField(
         max_length=20, choices=CallStyle.choices, default=CallStyle.REST, db_default="", blank=True
+    )
+    body_kind = models.CharField(
+        max_length=20, choices=BodyKind.choices, default=BodyKind.JSON, db_default="", blank=True
     )
     honours_idempotency_key = models.BooleanField(
         default=False,
@@ -56,6 +67,7 @@ class Platform(models.Model):
             models.CheckConstraint(
                 condition=models.Q(call_style__in=CallStyle.values), name="platform_call_style_known"
             ),
+            models.CheckConstraint(condition=models.Q(body_kind__in=BodyKind.values), name="platform_body_kind_known"),
         ]
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from platforms.definitions import (
     refused_target,
 )
 from platforms.endpoints import parse_base_url
-from platforms.models import SCOPE_NAME, SLUG, CallStyle, Connection, Platform, Scope, StepUp
+from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, Connection, Platform, Scope, StepUp
 from platforms.setup import Details
 
 MAX_RULES = 10_000  # characters
@@ -160,6 +160,12 @@ class CustomForm(forms.Form):
     base_url = forms.CharField(
         max_length=500, label="Base URL", help_text="Every path is under it. For GraphQL it is the one address."
     )
+    body_kind = forms.ChoiceField(
+        choices=BodyKind.choices,
+        required=False,
+        label="Body of a call",
+        help_text="What the agent's data is made into: JSON, unless the platform's documentation wants a form.",
+    )
     auth_type = forms.ChoiceField(
         label="The credential goes into",
         choices=[
@@ -256,6 +262,7 @@ class CustomForm(forms.Form):
             base_url=said["base_url"],
             auth=self._auth(),
             call_style=said["call_style"],
+            body_kind=said["body_kind"],
             category=OTHER,
             test_call=parse_test_call(**self._test()) if said["test"] else None,
             scopes=[ScopeDefinition(name=said["scope"], rules=said["rules"], covers=said["covers"])],

@@ -85,6 +85,7 @@ def put_platform(*, owner: Owner, definition: Definition, change: Change) -> Pla
         "base_url": definition.base_url,
         "auth": dict(definition.auth),
         "call_style": definition.call_style,
+        "body_kind": definition.body_kind,
         "honours_idempotency_key": definition.honours_idempotency_key,
     }
     if definition.category is not None:

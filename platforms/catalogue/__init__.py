@@ -15,7 +15,14 @@ import yaml
 
 from audit.events import JSON
 from platforms.credentials import parse_auth
-from platforms.definitions import Definition, ScopeDefinition, parse_rules, parse_test_call, refused_target
+from platforms.definitions import (
+    Definition,
+    ScopeDefinition,
+    body_kind_of,
+    parse_rules,
+    parse_test_call,
+    refused_target,
+)
 from platforms.endpoints import parse_base_url
 from platforms.models import CallStyle
 
@@ -55,6 +62,7 @@ class Entry:
     fields: tuple[Field, ...]
     auth: Mapping[str, JSON]
     call_style: str
+    body_kind: str
     honours_idempotency_key: bool
     credential: str
     note: str
@@ -82,6 +90,7 @@ class Entry:
             base_url=base_url,
             auth=self.auth,
             call_style=self.call_style,
+            body_kind=self.body_kind,
             honours_idempotency_key=self.honours_idempotency_key,
             category=self.category,
             test_call=self.test_call,
@@ -111,6 +120,7 @@ def _read(path: Path) -> Entry:
             fields=tuple(Field(name=name, **said) for name, said in data.get("fields", {}).items()),
             auth=data["auth"],
             call_style=call_style,
+            body_kind=body_kind_of(data.get("body", "json")),
             honours_idempotency_key=data.get("honours_idempotency_key", False),
             credential=data["credential"],
             note=data.get("note", ""),

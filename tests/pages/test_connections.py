@@ -241,8 +241,10 @@ GOOD = {
 
 
 def test_a_custom_platform(scene: Scene, admin: Client) -> None:
-    assert admin.post("/catalogue/custom", GOOD)["Location"] == "/platforms/wiki/connect"
+    assert admin.post("/catalogue/custom", GOOD | {"body_kind": "form"})["Location"] == "/platforms/wiki/connect"
     made = Platform.objects.get(slug="wiki")
+    assert made.body_kind == "form"
+    assert b"an array a[0]=b" in admin.get("/platforms/wiki").content
     assert made.auth == {"type": "header", "name": "Authorization", "prefix": "Token ", "headers": {"X-Version": "2"}}
     assert made.test_call == {"method": "GET", "endpoint": "/me", "body": None, "identity": {"email": "user.email"}}
     assert made.scopes.get().rules == ["GET /pages/**", "GET /spaces"]

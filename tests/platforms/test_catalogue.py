@@ -122,6 +122,11 @@ def test_what_is_filled_in_stays_a_part_of_the_address(name: str, fields: dict[s
     assert refused.value.field in {field.name for field in entries()[name].fields}
 
 
+def test_platforms_that_take_forms_are_made_so() -> None:
+    kinds = {name: entry.definition(slug=name, fields=filled(name)).body_kind for name, entry in entries().items()}
+    assert {name: kind for name, kind in kinds.items() if kind} == {"stripe": "form", "twilio": "flat-form"}
+
+
 def test_a_private_server_is_reached_once_the_operator_lists_it(settings: Settings) -> None:
     settings.PRIVATE_TARGETS = ["10.1.2.3:8443"]
     definition = entries()["gitlab"].definition(slug="gitlab", fields={"host": "10.1.2.3:8443"})

@@ -43,6 +43,15 @@ def test_a_platform_is_said_to_honour_keys_for_as_long_as_the_file_says_so(folde
         provision(folder, says_so.replace("honours_idempotency_key: true", "honours_idempotency_key: 'yes'"))
 
 
+def test_a_platform_takes_the_kind_of_body_that_the_file_says(folder: Path) -> None:
+    for word, kind in (("form", "form"), ("flat-form", "flat-form"), ("json", ""), ("", "")):
+        line = f"    body: {word}\n" if word else ""
+        provision(folder, FILE.replace("    auth: {type: bearer}\n", "    auth: {type: bearer}\n" + line))
+        assert Platform.objects.get().body_kind == kind
+    with pytest.raises(CommandError, match=r"platforms\[0\].body: This must be one of: json, form, flat-form"):
+        provision(folder, FILE.replace("    auth: {type: bearer}\n", "    auth: {type: bearer}\n    body: xml\n"))
+
+
 @pytest.mark.parametrize("rule", ["GET /", "POST /graphql", "POST /**", "* /"])
 def test_a_graphql_platform_takes_one_rule_only(folder: Path, rule: str) -> None:
     with pytest.raises(CommandError, match="the only rule is"):
