@@ -19,7 +19,7 @@ from agents.newcomers import make_agent
 from agents.reveal import reveal
 from platforms import desk
 from platforms.dry_runs import dry_run
-from platforms.forms import DeleteForm, LookForm, NewAgentForm, ReasonForm
+from platforms.forms import ENDS, DeleteForm, LookForm, NewAgentForm, ReasonForm
 from platforms.pages import press
 
 AGENTS_PER_PAGE = 50
@@ -99,6 +99,7 @@ def agent(request: MemberRequest, agent_id: str) -> HttpResponse:
     context["offers"] = desk.offered_scopes(owner=request.member.owner)
     if may_grant:
         _, context["connections"] = desk.grantable(owner=request.member.owner)
+        context["ends"] = ENDS
         context["changed"] = said.get("changed")
         context["taken"] = desk.just_taken(agent=found, grant_id=said["taken"]) if said.get("taken") else None
     if said.get("scope") and said.get("endpoint"):

@@ -1,5 +1,6 @@
 """What the pages about agents send back to us: read, checked for shape, turned into what the domain functions take."""
 
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django import forms
@@ -12,6 +13,17 @@ from platforms.grants import Choice, NoSuchScope
 from platforms.models import SCOPE_NAME, SLUG, Connection
 
 REASON_LENGTH = 500
+# Spans, as they need no time zone. The first one is for who looked at something else when giving a permission anew.
+KEEP, NEVER = "", "never"
+ENDS = [
+    (KEEP, "As now; a new permission: never"),
+    (NEVER, "Never"),
+    ("1", "In an hour"),
+    ("24", "In a day"),
+    ("168", "In a week"),
+    ("720", "In 30 days"),
+    ("2160", "In 90 days"),
+]
 
 
 class NewAgentForm(forms.Form):
@@ -57,9 +69,14 @@ class AccessForm(forms.Form):
 
 
 class PermissionForm(forms.Form):
-    """A permission for an agent: one of the owner's scopes, on any connection of its platform or on one."""
+    """A permission for an agent: one of the owner's scopes, on any connection of its platform or on one.
+
+    `expires_at` goes before `ends`: an end that a permission had, to be given back with it.
+    """
 
     require_approval = forms.BooleanField(required=False)
+    ends = forms.ChoiceField(choices=ENDS, required=False)
+    expires_at = forms.DateTimeField(required=False)
 
     def __init__(
         self, data: QueryDict | None, *, scopes: dict[str, list[str]], connections: dict[str, list[Connection]]
@@ -70,14 +87,19 @@ class PermissionForm(forms.Form):
         self.fields["scope"] = forms.ChoiceField(choices=by_scope)
         self.fields["connection"] = forms.ChoiceField(choices=[("", ""), *by_connection], required=False)
 
-    def choice(self) -> Choice:
+    def choice(self, *, now: datetime) -> Choice:
         platform, _, scope = self.cleaned_data["scope"].partition(":")
-        connection = self.cleaned_data["connection"]
+        connection, ends = self.cleaned_data["connection"], self.cleaned_data["ends"]
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at is None and ends not in {KEEP, NEVER}:
+            expires_at = now + timedelta(hours=int(ends))
         return Choice(
             platform=platform,
             scope=scope,
             require_approval=self.cleaned_data["require_approval"],
             connection_id=UUID(connection) if connection else None,
+            expires_at=expires_at,
+            keeps_end=expires_at is None and ends == KEEP,
         )
 
 

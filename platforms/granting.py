@@ -17,7 +17,7 @@ def add(*, member: Member, agent_id: str, choice: Choice, request_id: UUID, now:
     Raises:
         NotAllowed: the member is no admin.
         Agent.DoesNotExist: not an agent of the member's owner.
-        NotPossible: a child has what its parent gave it; a revoked agent gets nothing.
+        NotPossible: a child has what its parent gave it; a revoked agent gets nothing; the end is past.
         NoSuchScope: see `platforms.grants.give_chosen`.
     """
     with transaction.atomic(durable=True):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from agents.lifecycle import NotPossible
 from agents.models import Agent, Member, Owner
 from audit.events import Actor, Event, Result
 from audit.records import record
@@ -17,13 +18,14 @@ class NoSuchScope(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """A permission as an owner picks it."""
+    """A permission as an owner picks it. `keeps_end`: its end is that of the grant which the agent has, if any."""
 
     platform: str
     scope: str
     require_approval: bool = True
     connection_id: UUID | None = None
     expires_at: datetime | None = None
+    keeps_end: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,7 @@ def give_chosen(*, agent: Agent, owner: Owner, choice: Choice, change: Change) -
 
     Raises:
         NoSuchScope: platform, scope or connection are not this owner's.
+        NotPossible: the end is past.
     """
     scope = (
         Scope.objects.select_related("platform")
@@ -62,12 +65,19 @@ def give_chosen(*, agent: Agent, owner: Owner, choice: Choice, change: Change) -
         connection = Connection.objects.filter(platform=scope.platform_id, pk=choice.connection_id).first()
         if connection is None:
             raise NoSuchScope(f"There is no such connection of {choice.platform}.")
+    expires_at = choice.expires_at
+    if choice.keeps_end:
+        grants = Grant.objects.select_for_update(of=("self",), no_key=True)
+        held = grants.filter(agent=agent, scope=scope, revoked_at=None).first()
+        expires_at = held.expires_at if held else None
+    if expires_at is not None and expires_at <= change.now:
+        raise NotPossible(f"The end of {choice.platform} / {choice.scope} is past: choose another one.")
     return give(
         agent=agent,
         scope=scope,
         require_approval=choice.require_approval,
         connection=connection,
-        expires_at=choice.expires_at,
+        expires_at=expires_at,
         change=change,
     )
 

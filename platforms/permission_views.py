@@ -23,12 +23,15 @@ def add(request: MemberRequest, agent_id: str) -> HttpResponse:
 
     def verb() -> str:
         if not form.is_valid():
-            raise NotPossible("Choose one of the scopes, and a connection of the same platform or none.")
-        choice = form.choice()
-        granting.add(
+            raise NotPossible(
+                "Choose one of the scopes, a connection of the same platform or none, and an end or none."
+            )
+        choice = form.choice(now=request.now)
+        grant = granting.add(
             member=request.member, agent_id=agent_id, choice=choice, request_id=request.request_id, now=request.now
         )
-        return f"{choice.platform} / {choice.scope} granted."
+        until = f" until {grant.expires_at:%Y-%m-%d %H:%M} UTC" if grant.expires_at else ""
+        return f"{choice.platform} / {choice.scope} granted{until}."
 
     return press(request, back=f"{page_of(agent_id)}#permissions", verb=verb)
 

@@ -3,24 +3,19 @@
 import re
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
 from agents import lifecycle
-from agents.enrolment import add_key, bind
-from agents.keys import make_key_pair
-from agents.lifecycle import NotAllowed
-from agents.models import Agent, AgentKey, AgentStatus, Invite, InviteKind, Member
-from agents.newcomers import make_agent
-from agents.onetime import hash_of
+from agents.enrolment import add_key
+from agents.models import Agent, AgentKey, AgentStatus, Invite
 from audit.models import AuditEvent
-from platforms.models import Connection, Grant
+from platforms.models import Grant
 from tests.pages import asks
 from tests.pages.asks import told
-from tests.pages.scene import Scene, make_scene, signed_in
+from tests.pages.scene import Scene, signed_in
 from tests.world import public_key
 
 SECRET = re.compile(r"(?:itok|bsec)_[\w-]{43}")
@@ -264,96 +259,6 @@ def test_another_agents_permission_is_not_reached_through_this_one(scene: Scene,
     assert state() == before
 
 
-# --- Permissions
-@pytest.mark.parametrize("value", ["0", "1"])
-def test_the_switch_says_what_it_switches_to(scene: Scene, admin: Client, value: str) -> None:
-    held = asks.grant(scene)
-    Grant.objects.filter(pk=held.pk).update(require_approval=value == "0")
-    address = f"/agents/{scene.agent.pk}"
-    assert f'name="require_approval" value="{value}"' in page(admin, address)
-    html = told(admin, admin.post(f"{address}/permissions/{held.pk}/approval", {"require_approval": value}), at=address)
-    assert asks.grant(scene).require_approval is (value == "1")
-    assert ("waits for a person" if value == "1" else "goes straight through") in html
-    # pressed twice, by two people who saw the same page: it stays
-    admin.post(f"{address}/permissions/{held.pk}/approval", {"require_approval": value})
-    assert asks.grant(scene).require_approval is (value == "1")
-    assert AuditEvent.objects.filter(event="permission.approval_toggle_changed").count() == 1
-
-
-@pytest.mark.parametrize("value", ["", "2", "on", "\0", None])
-def test_a_switch_to_nowhere_is_refused(scene: Scene, admin: Client, value: str | None) -> None:
-    address = f"/agents/{scene.agent.pk}/permissions/{asks.grant(scene).pk}/approval"
-    before = state()
-    assert admin.post(address, {} if value is None else {"require_approval": value}).status_code == 400
-    assert state() == before
-
-
-def test_the_switch_leaves_connection_and_end_as_they_are(scene: Scene, admin: Client) -> None:
-    held, connection = asks.grant(scene), Connection.objects.get()
-    end = timezone.now() + timedelta(days=1)
-    Grant.objects.filter(pk=held.pk).update(connection=connection, expires_at=end)
-    admin.post(f"/agents/{scene.agent.pk}/permissions/{held.pk}/approval", {"require_approval": "0"})
-    after = asks.grant(scene)
-    assert (after.connection_id, after.expires_at, after.require_approval) == (connection.pk, end, False)
-
-
-@pytest.mark.parametrize("asks_first", [True, False])
-@pytest.mark.parametrize("is_pinned", [True, False])
-def test_a_permission_is_added_as_chosen(scene: Scene, admin: Client, asks_first: bool, is_pinned: bool) -> None:
-    asks.add_scope(scene)
-    connection = Connection.objects.get()
-    data = {"scope": "acme-chat:chat:admin", "connection": str(connection.pk) if is_pinned else ""}
-    if asks_first:
-        data["require_approval"] = "on"
-    address = f"/agents/{scene.agent.pk}"
-    assert "acme-chat / chat:admin granted." in told(admin, admin.post(f"{address}/permissions", data), at=address)
-    made = asks.grant(scene, "chat:admin")
-    assert (made.require_approval, made.connection_id) == (asks_first, connection.pk if is_pinned else None)
-
-
-BAD_CHOICES = [
-    {}, {"scope": ""}, {"scope": "acme-chat:nothing"}, {"scope": "\0"}, {"scope": "x" * 10_000},
-    {"scope": "acme-chat:chat:write", "connection": "x"},
-    {"scope": "acme-chat:chat:write", "connection": "00000000-0000-4000-8000-000000000000"},
-    {"scope": "acme-chat:chat:write", "connection": "\0"},
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("data", BAD_CHOICES, ids=range(len(BAD_CHOICES)))
-def test_what_no_form_of_ours_offers_is_not_granted(scene: Scene, admin: Client, data: dict[str, str]) -> None:
-    address = f"/agents/{scene.agent.pk}"
-    before = state()
-    assert "Choose one of the scopes" in told(admin, admin.post(f"{address}/permissions", data), at=address)
-    assert state() == before
-
-
-def test_a_connection_of_another_platform_does_not_go_with_the_scope(scene: Scene, admin: Client) -> None:
-    scene.add_platform("github", base_url="https://g.example", connection="org", scopes={"read": ["GET /**"]})
-    address = f"/agents/{scene.agent.pk}"
-    pin = str(Connection.objects.get(label="org").pk)
-    before = state()
-    response = admin.post(f"{address}/permissions", {"scope": "acme-chat:chat:write", "connection": pin})
-    assert "There is no such connection of acme-chat." in told(admin, response, at=address)
-    assert state() == before
-
-
-def test_scopes_and_connections_of_another_owner_are_not_offered(scene: Scene, admin: Client) -> None:
-    other = make_scene("Other")
-    other.add_platform("theirs", base_url="https://t.example", connection="their org", scopes={"read": ["GET /**"]})
-    html = page(admin, f"/agents/{scene.agent.pk}")
-    assert "theirs" not in html
-    assert "their org" not in html
-
-
-def test_a_revoked_permission_is_gone_for_children_too(scene: Scene, admin: Client) -> None:
-    child = asks.add_child(scene)
-    address = f"/agents/{scene.agent.pk}"
-    response = admin.post(f"{address}/permissions/{asks.grant(scene).pk}/revoke")
-    assert "acme-chat / chat:write revoked." in told(admin, response, at=address)
-    for agent in (scene.agent, child):
-        assert not Grant.objects.for_agent(agent.pk).current(timezone.now()).exists()
-
-
 # --- Its life
 def test_suspending_keeps_the_reason_for_the_owner(scene: Scene, admin: Client) -> None:
     child = asks.add_child(scene)
@@ -401,107 +306,3 @@ def test_with_the_name_or_the_id_it_is_deleted_for_good(scene: Scene, admin: Cli
     held = asks.grant(scene)
     response = admin.post(f"{address}/permissions/{held.pk}/approval", {"require_approval": "0"})
     assert "The agent is revoked" in told(admin, response, at=address)
-
-
-# --- Secrets
-def shown_once(client: Client, response: Any, *, prefix: str) -> str:
-    """The one secret in the answer to a POST, which nothing keeps."""
-    assert response.status_code == 200
-    assert "no-store" in response["Cache-Control"]
-    found = set(SECRET.findall(response.content.decode()))
-    assert len(found) == 1
-    secret = str(found.pop())
-    assert secret.startswith(f"{prefix}_")
-    assert Invite.objects.get(used_at=None).secret_hash == hash_of(secret)
-    kept = str(dict(client.session)) + str(list(AuditEvent.objects.values()))
-    assert secret not in kept
-    assert not SECRET.search(page(client, "/agents"))
-    return secret
-
-
-@pytest.mark.parametrize(
-    ("button", "kind", "prefix"),
-    [("install-token", InviteKind.INSTALL, "itok"), ("bind-code", InviteKind.BIND, "bsec")],
-)
-def test_a_token_is_shown_once_and_binds_a_key(
-    scene: Scene, admin: Client, button: str, kind: InviteKind, prefix: str
-) -> None:
-    add_key(agent=scene.agent, pem=public_key("first"))
-    address = f"/agents/{scene.agent.pk}"
-    earlier = shown_once(admin, admin.post(f"{address}/{button}"), prefix=prefix)
-    secret = shown_once(admin, admin.post(f"{address}/{button}"), prefix=prefix)
-    assert earlier != secret
-    html = page(admin, address)
-    assert secret not in html
-    assert "is open until" in html
-    bound = bind(kind=kind, secret=secret, pem=make_key_pair()[1], **asks.moment())
-    assert bound.pk == scene.agent.pk
-    assert "is open until" not in page(admin, address)
-
-
-COMMANDS = {
-    "node": "export AGENTVALET_API_URL=http://localhost:8080\nnpx -y @agentvalet/register install {secret}",
-    "python": "agentvalet register --code {secret} --proxy-url http://localhost:8080",
-    "claude": "claude mcp add agentvalet --env PROXY_URL=http://localhost:8080 --env INVITE_BIND_SECRET={secret}"
-    " -- npx -y @agentvalet/mcp-server",
-}
-
-
-@pytest.mark.parametrize(
-    ("kind", "prefix", "client"), [("install", "itok", "node"), ("bind", "bsec", "python"), ("bind", "bsec", "claude")]
-)
-def test_a_new_agent_comes_with_its_secret_and_the_command_to_run(
-    scene: Scene, admin: Client, kind: str, prefix: str, client: str
-) -> None:
-    response = admin.post("/agents/new", {"name": "  release   bot ", "kind": kind})
-    secret = shown_once(admin, response, prefix=prefix)
-    assert COMMANDS[client].format(secret=secret) in response.content.decode()
-    agent = Agent.objects.get(name="release bot")
-    assert (agent.owner, agent.status, agent.grants.count()) == (scene.owner, AgentStatus.ACTIVE, 0)
-    events = AuditEvent.objects.filter(agent_id=agent.pk).order_by("seq").values_list("event", flat=True)
-    assert list(events) == ["agent.created", "agent.invited"]
-
-
-BAD_AGENTS = [
-    ({"name": "", "kind": "bind"}, "This field is required."),
-    ({"kind": "bind"}, "This field is required."),
-    ({"name": "\u200b", "kind": "bind"}, "Give the agent a name."),
-    ({"name": "a\0b", "kind": "bind"}, "Null characters are not allowed."),
-    ({"name": "x" * 201, "kind": "bind"}, "at most 200 characters"),
-    ({"name": "deploy-bot", "kind": "bind"}, "There is an agent called deploy-bot already."),
-    ({"name": "fine", "kind": "other"}, "Choose one of the two."),
-    ({"name": "fine"}, "Choose one of the two."),
-]
-
-
-@pytest.mark.parametrize(("data", "sentence"), BAD_AGENTS, ids=range(len(BAD_AGENTS)))
-def test_a_form_that_makes_no_agent_says_why(scene: Scene, admin: Client, data: dict[str, str], sentence: str) -> None:
-    before = state()
-    response = admin.post("/agents/new", data)
-    assert response.status_code == 400
-    assert sentence in response.content.decode()
-    assert not SECRET.search(response.content.decode())
-    assert state() == before
-
-
-def test_a_name_of_200_characters_is_a_name(scene: Scene, admin: Client) -> None:
-    assert admin.post("/agents/new", {"name": "x" * 200, "kind": "bind"}).status_code == 200
-
-
-@pytest.mark.parametrize("role", ["approver", "auditor"])
-def test_only_an_admin_makes_agents(scene: Scene, role: str) -> None:
-    member: Member = getattr(scene, role)
-    client = signed_in(member)
-    assert "Only an admin makes agents." in page(client, "/agents/new")
-    assert 'href="/agents/new"' not in page(client, "/agents")
-    before = state()
-    assert client.post("/agents/new", {"name": "mine", "kind": "bind"}).status_code == 403
-    with pytest.raises(NotAllowed):
-        make_agent(member=member, name="mine", kind=InviteKind.BIND, request_id=uuid4(), now=timezone.now())
-    assert state() == before
-
-
-def test_without_our_form_no_agent_is_made(scene: Scene) -> None:
-    client = signed_in(scene.admin, enforce_csrf_checks=True)
-    assert client.post("/agents/new", {"name": "mine", "kind": "bind"}).status_code == 403
-    assert not Agent.objects.filter(name="mine").exists()
