@@ -32,6 +32,7 @@ env = environ.Env(
     AGENTVALET_AUDIT_KEY=(str, ""),
     AGENTVALET_TOKEN_KEY=(str, ""),
     AGENTVALET_RECEIPT_KEY=(str, ""),
+    AGENTVALET_RETIRED_RECEIPT_KEYS=(str, ""),
     AGENTVALET_VAPID_KEY=(str, ""),
     DATABASE_URL=(str, ""),
     REDIS_URL=(str, ""),
@@ -148,6 +149,7 @@ SEAL_KEY = secret("AGENTVALET_SEAL_KEY")  # base64, 32 bytes: HMAC over decision
 AUDIT_KEY = secret("AGENTVALET_AUDIT_KEY")  # base64, 32 bytes: Ed25519 seed that signs audit checkpoints
 TOKEN_KEY = secret("AGENTVALET_TOKEN_KEY")  # base64, 32 bytes: Ed25519 seed that signs the tokens of child agents
 RECEIPT_KEY = secret("AGENTVALET_RECEIPT_KEY")  # base64, 32 bytes: P-256, signs receipts; earlier ones after commas
+RETIRED_RECEIPT_KEYS = setting("AGENTVALET_RETIRED_RECEIPT_KEYS")  # a file: a JWK set of earlier ones, public halves
 VAPID_KEY = secret("AGENTVALET_VAPID_KEY")  # base64, 32 bytes: P-256 scalar that signs what goes to push services
 
 # --- Apps

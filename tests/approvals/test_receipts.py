@@ -11,11 +11,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings as project
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from agentvalet.startup import StartRefused, check_settings
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from approvals.receipt_keys import published, signed
@@ -143,7 +145,7 @@ def test_nothing_false_is_signed(acme: Side) -> None:
     assert signed_in(acme.admin).get(f"/approvals/{approval.pk}/receipt.json").status_code == 409
 
 
-def test_the_public_keys_are_public_and_earlier_ones_stay(acme: Side, settings: Settings) -> None:
+def test_the_public_keys_are_public_and_earlier_ones_stay(acme: Side, settings: Settings, tmp_path: Path) -> None:
     receipt = fetch(acme, run(signed_approval(acme)).pk).json()
     (key,) = json.loads(keys())["keys"]
     assert (key["kty"], key["crv"], key["alg"], key["kid"]) == ("EC", "P-256", "ES256", receipt["kid"])
@@ -155,6 +157,35 @@ def test_the_public_keys_are_public_and_earlier_ones_stay(acme: Side, settings: 
     assert failed(receipt, json.dumps({"keys": both})) == []
     settings.RECEIPT_KEY = fresh
     assert failed(receipt, keys()) == ["server's signature"]
+    retired = tmp_path / "retired.json"
+    retired.write_text(json.dumps({"keys": both}))  # today's among them, as the address has it
+    settings.RETIRED_RECEIPT_KEYS = str(retired)
+    assert json.loads(keys())["keys"] == both
+    assert failed(receipt, keys()) == []
+
+
+OLD = ec.derive_private_key(7, ec.SECP256R1()).public_key().public_numbers()
+JWK = {"kty": "EC", "crv": "P-256", "x": encode(OLD.x.to_bytes(32, "big")), "y": encode(OLD.y.to_bytes(32, "big"))}
+NO_KEYS: dict[str, tuple[object, str]] = {
+    "not there": (None, "cannot be read"),
+    "no set": (JWK, "is no JWK set"),
+    "an empty set": ({"keys": []}, "is no JWK set"),
+    "a private key": ({"keys": [JWK | {"d": encode((7).to_bytes(32, "big"))}]}, "holds a private key"),
+    "a secret": ({"keys": [{"kty": "oct", "k": "AAAA"}]}, "not an EC key on P-256"),
+    "no point": ({"keys": [JWK | {"y": JWK["x"]}]}, "no point on P-256"),
+    "half a key": ({"keys": [JWK | {"y": None}]}, "no point on P-256"),
+    "under another name": ({"keys": [JWK | {"kid": "mine"}]}, "not its thumbprint"),
+}
+
+
+@pytest.mark.parametrize("case", NO_KEYS)
+def test_a_file_of_earlier_keys_that_is_none_stops_the_start(case: str, settings: Settings, tmp_path: Path) -> None:
+    content, sentence = NO_KEYS[case]
+    if content is not None:
+        (tmp_path / "retired.json").write_text(json.dumps(content))
+    settings.RETIRED_RECEIPT_KEYS = str(tmp_path / "retired.json")
+    with pytest.raises(StartRefused, match=f"AGENTVALET_RETIRED_RECEIPT_KEYS names .*{sentence}"):
+        check_settings()
 
 
 # --- Offline
