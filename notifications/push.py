@@ -6,6 +6,7 @@ It goes out through `settings.PUSH_TRANSPORT`: endpoints come from browsers, so 
 import base64
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,16 +20,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
 from django.utils.module_loading import import_string
+from joserfc import jws
+from joserfc.jwk import ECKey
 
 from notifications import devices, outbox
 from notifications.deliveries import ASKING, Delivery, Purpose
 from notifications.devices import PushDevice
+
+logger = logging.getLogger(__name__)
 
 TIMEOUT = 10.0  # seconds
 MAX_PAYLOAD = 3000  # bytes; push services take 4096 with what encryption adds
 _WITHDRAWAL_TTL = 3600  # seconds: a device that was away must not show for ever what is settled
 _TOKEN_LIFETIME = timedelta(hours=12)  # RFC 8292 allows 24
 _LONGEST_WAIT = timedelta(hours=1)
+_NOT_MADE = "The message could not be put together; the server's log says why."
 _PLAIN_SECONDS = re.compile(r"[0-9]{1,9}")
 
 
@@ -73,6 +79,11 @@ def deliver(*, delivery_id: int, now: datetime) -> None:
             outbox.give_up(delivery, failure=str(error))
         else:
             outbox.failed(delivery, failure=str(error), now=now)
+        return
+    except Exception:  # a fault of ours: it must not look like a message on its way, nor be tried for ever
+        logger.exception("push %s could not be put together", delivery.pk)
+        devices.note_failure(device, failure=_NOT_MADE, now=now)
+        outbox.failed(delivery, failure=_NOT_MADE, now=now)
         return
     _settle(delivery, device, answer, now=now)
 
@@ -141,16 +152,19 @@ def encrypt(device: PushDevice, payload: bytes) -> bytes:
 
 
 def authorization(endpoint: str, *, now: datetime) -> str:
-    """The VAPID token that tells the push service who sends."""
-    from py_vapid import Vapid02  # noqa: PLC0415 - see `encrypt`
+    """The VAPID token that tells the push service who sends (RFC 8292).
 
+    Not by py_vapid, which refuses contacts with a port or without a dot, and audiences that are IPv6 addresses.
+    """
     target = urlsplit(endpoint)
     claims = {
         "aud": f"{target.scheme}://{target.netloc}",
         "exp": int((now + _TOKEN_LIFETIME).timestamp()),
         "sub": settings.PUSH_CONTACT,
     }
-    return str(Vapid02(_private_key(settings.VAPID_KEY)).sign(claims)["Authorization"])
+    key = ECKey.import_key(_private_key(settings.VAPID_KEY))
+    token = jws.serialize_compact({"typ": "JWT", "alg": "ES256"}, json.dumps(claims), key, ["ES256"])
+    return f"vapid t={token},k={application_server_key()}"
 
 
 def application_server_key() -> str:
@@ -182,7 +196,7 @@ def _wait(retry_after: str, now: datetime) -> timedelta | None:
         return min(timedelta(seconds=int(retry_after)), _LONGEST_WAIT)
     try:
         at = parsedate_to_datetime(retry_after)
-    except ValueError:
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return min(max(at - now, timedelta()), _LONGEST_WAIT)
+    except (ValueError, OverflowError):
         return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max(at - now, timedelta()), _LONGEST_WAIT)

@@ -1,9 +1,11 @@
 """Pushing: through the guarded client to a push service in its own process, which checks and decrypts everything."""
 
+import re
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import jwt
 import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -81,6 +83,45 @@ def test_nothing_is_sent_twice(acme: Side, push_service: PushService) -> None:
     assert len(push_service.received) == 1
 
 
+@pytest.mark.parametrize(
+    "public_url",
+    ["https://valet.example.com", "https://valet.example.com:8443", "https://valet", "https://[fd00::1]:8443"],
+)
+def test_the_contact_is_every_address_that_this_server_may_have(
+    acme: Side, push_service: PushService, settings: Settings, public_url: str
+) -> None:
+    settings.PUSH_CONTACT = public_url
+    push_service.device(acme.admin)
+    submit(acme)
+    send_due()
+    (received,) = push_service.received
+    token = re.search(r"t=([^,]+)", received["headers"]["Authorization"])
+    assert token is not None
+    claims = jwt.decode(token[1], options={"verify_signature": False})  # the service has verified it
+    assert (claims["sub"], the_delivery().failure) == (public_url, "")
+    assert the_delivery().arrived_at is not None
+
+
+def test_what_goes_wrong_here_is_said_on_the_card_and_ends(
+    acme: Side, push_service: PushService, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = push_service.device(acme.admin)
+    monkeypatch.setattr(push, "MAX_PAYLOAD", 10)
+    submit(acme)
+    now = timezone.now()
+    for _ in range(20):
+        send_due(now)
+        assert the_delivery().failure == "The message could not be put together; the server's log says why."
+        if the_delivery().next_try_at is None:
+            break
+        now = the_delivery().next_try_at or now
+    assert the_delivery().next_try_at is None
+    assert the_delivery().attempts <= len(outbox.BACKOFF) + 1
+    device.refresh_from_db()
+    assert device.last_failure == the_delivery().failure
+    assert "too long to be pushed" in caplog.text
+
+
 @pytest.mark.parametrize("status", ["404", "410"])
 def test_a_subscription_that_is_gone_is_dropped_and_on_record(
     acme: Side, push_service: PushService, status: str
@@ -131,7 +172,8 @@ def test_retry_after_is_read_as_a_date_too_and_nonsense_is_passed_over() -> None
     assert push._wait(format_datetime(now + timedelta(seconds=90)), now) == timedelta(seconds=90)
     assert push._wait(format_datetime(now - timedelta(days=1)), now) == timedelta()
     assert push._wait("999999999", now) == timedelta(hours=1)
-    for nonsense in ("", "soon", "-5", "1e3", "1.5", "Fri, 99 Foo", "９"):
+    far = ("Mon, 20 Nov 1995 19:12:08 +9999999999999999", "Mon, 99999999999999999999 Nov 1995 19:12:08 GMT")
+    for nonsense in ("", "soon", "-5", "1e3", "1.5", "Fri, 99 Foo", "９", *far):
         assert push._wait(nonsense, now) is None
 
 
