@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from agents.audit_log import agent_named, agents_to_offer, have_chain_checked
 from agents.lifecycle import NotAllowed
 from agents.middleware import MemberRequest, wants_fragment
+from agents.parents import parent_names
 from agents.reveal import reveal
 from audit import browse, bundle, checks, exports, tasks
 from audit.filters import FilterForm, Filters
@@ -35,9 +36,11 @@ def audit_log(request: MemberRequest) -> HttpResponse:
     page = browse.Page(rows=[], older=None, examined_to=None)
     if form.is_valid():
         page = browse.read_page(owner_id=request.member.owner_id, filters=_filters(request, form), before=before)
+    parents = parent_names(owner_id=request.member.owner_id, agent_ids=[event.agent_id for event in page.rows])
     context = {
         "form": form,
         "page": page,
+        "rows": [(event, parents.get(event.agent_id, "")) for event in page.rows],
         "before": before,
         "standing": checks.standing(owner_id=request.member.owner_id, now=request.now),
         "agents": agents_to_offer(owner=request.member.owner),
@@ -59,8 +62,10 @@ def audit_event(request: MemberRequest, audit_id: UUID) -> HttpResponse:
     except AuditEvent.DoesNotExist as error:
         raise Http404 from error
     story = browse.story_of(event=event)
+    parents = parent_names(owner_id=request.member.owner_id, agent_ids=[event.agent_id])
     context = {
         "event": event,
+        "parent": parents.get(event.agent_id, ""),
         "metadata": _as_lines(event),
         "hash": bytes(event.hash).hex(),
         "story": story,

@@ -106,6 +106,7 @@ urlpatterns = [
     path("approve", link_views.approve, name="magic-link"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/seen", views.seen, name="approvals-seen"),
+    path("approvals/deny", decisions.deny_selected, name="deny-selected"),
     path("approvals/history", history.history, name="approval-history"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
     path("approvals/<uuid:approval_id>/payload.txt", views.payload_text, name="approval-payload"),

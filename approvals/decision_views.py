@@ -1,4 +1,4 @@
-"""The two buttons: a decision on the displayed call, by a plain form or signed with a passkey."""
+"""The buttons: a decision on the displayed call, by a plain form or signed with a passkey; denying several at once."""
 
 from uuid import UUID
 
@@ -14,11 +14,13 @@ from agents.middleware import MemberRequest, wants_fragment
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_views import NEEDS_SCRIPT
 from agents.passkeys import has_passkey
+from agents.reveal import reveal
 from approvals import passkeys, services
 from approvals.decision_refusals import note_refused_decision
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
 from approvals.step_up import PasskeyDemanded
+from approvals.together import CannotDenyTogether, Denials, Shown, deny_together
 from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
 from approvals.views import approval_or_404, stamp
 
@@ -41,6 +43,52 @@ def approve(request: MemberRequest, approval_id: UUID) -> HttpResponse:
 def deny(request: MemberRequest, approval_id: UUID) -> HttpResponse:
     """Deny the call whose digest was displayed; an optional `reason` reaches the agent."""
     return _decide(request, approval_id, Decision.DENIED)
+
+
+@never_cache
+@require_POST
+def deny_selected(request: MemberRequest) -> HttpResponse:
+    """Deny the `selected` calls of one agent, each as `id:digest`, for one `reason`; the queue says what came of it."""
+    try:
+        outcome = deny_together(
+            member=request.member,
+            selected=[_shown(text) for text in request.POST.getlist("selected")],
+            reason=_reason(request),
+            request_id=request.request_id,
+            address=client_address(request),
+            now=request.now,
+        )
+    except ApprovalRequest.DoesNotExist as error:
+        raise Http404 from error
+    except services.NotAllowed:
+        messages.warning(request, READ_ONLY)
+    except CannotDenyTogether as error:
+        messages.warning(request, str(error))
+    else:
+        _say_denials(request, outcome)
+    return _see_other("approvals")
+
+
+def _shown(text: str) -> Shown:
+    """Raises ApprovalRequest.DoesNotExist for what names no call at all."""
+    approval_id, _, digest = text.partition(":")
+    try:
+        return Shown(UUID(approval_id), digest)
+    except ValueError as error:
+        raise ApprovalRequest.DoesNotExist from error
+
+
+def _say_denials(request: MemberRequest, outcome: Denials) -> None:
+    if outcome.denied:
+        count = len(outcome.denied)
+        calls = "1 call" if count == 1 else f"{count} calls"
+        messages.success(request, f"Denied {calls}. Nothing was sent.")
+    for refusal in outcome.refused:
+        messages.warning(request, f"{_named(refusal.approval)}: {_why_not(refusal)[0]}")
+
+
+def _named(approval: ApprovalRequest) -> str:
+    return reveal(f"{approval.agent_name}, {approval.platform} {approval.scope}, {approval.digest[:12]}")
 
 
 @never_cache
@@ -83,7 +131,7 @@ def _why_not(error: Exception) -> tuple[str, int]:
 def _take(request: MemberRequest, approval_id: UUID, decision: Decision) -> ApprovalRequest:
     """The decision of the form that was sent, with a passkey or without."""
     member, now, digest = request.member, request.now, request.POST.get("digest", "")
-    reason = request.POST.get("reason", "").replace("\0", "").strip()
+    reason = _reason(request)
     if "credential" in request.POST:
         answer = request.POST["credential"]
         if not answer:
@@ -100,6 +148,10 @@ def _take(request: MemberRequest, approval_id: UUID, decision: Decision) -> Appr
     if decision == Decision.APPROVED:
         return services.approve(member=member, approval_id=approval_id, digest=digest, via="dashboard", now=now)
     return services.deny(member=member, approval_id=approval_id, digest=digest, reason=reason, via="dashboard", now=now)
+
+
+def _reason(request: MemberRequest) -> str:
+    return request.POST.get("reason", "").replace("\0", "").strip()
 
 
 def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> HttpResponse:

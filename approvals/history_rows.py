@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from agents.reveal import reveal_html
 from approvals.models import ApprovalRequest
-from approvals.presentation import STATE_NAMES, CardState, failure_of, state_of
+from approvals.presentation import STATE_NAMES, CardState, failure_of, parents_of, state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,18 +18,20 @@ class Row:
     approval: ApprovalRequest
     state: CardState
     state_name: str
-    agent_name: SafeString
+    parent: str  # whose child the agent is, as it was written; "" for nobody's
     platform: SafeString
     scope: SafeString
     note: SafeString
 
 
 def make_rows(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Row]:
-    """In the given order. No query."""
-    return [_make_row(approval, state_of(approval, now)) for approval in approvals]
+    """In the given order. One query for whose children the agents are."""
+    rows = list(approvals)
+    parents = parents_of(rows)
+    return [_make_row(row, state_of(row, now), parents.get(row.agent_id, "")) for row in rows]
 
 
-def _make_row(approval: ApprovalRequest, state: CardState) -> Row:
+def _make_row(approval: ApprovalRequest, state: CardState, parent: str) -> Row:
     note = failure_of(approval) or (reveal_html(approval.deny_reason) if approval.deny_reason else SafeString(""))
     if approval.outcome_found:
         note = reveal_html(f"{approval.get_outcome_found_display()}, as {approval.outcome_checked_by} found.")
@@ -37,7 +39,7 @@ def _make_row(approval: ApprovalRequest, state: CardState) -> Row:
         approval=approval,
         state=state,
         state_name=STATE_NAMES[state],
-        agent_name=reveal_html(approval.agent_name),
+        parent=parent,
         platform=reveal_html(approval.platform),
         scope=reveal_html(approval.scope),
         note=note,

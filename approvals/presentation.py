@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Max
 from django.utils.safestring import SafeString
 
-from agents.models import Agent
+from agents.parents import parent_names
 from agents.reveal import reveal, reveal_html
 from approvals.call_display import Call, read_answer, read_call
 from approvals.endings import Earlier, Ending, earlier_calls, ending_of
@@ -103,7 +103,7 @@ class Outcome:
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
     """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
-    last_made, earlier, parents, told = _last_made(rows), earlier_calls(rows), _parents(rows), told_of(rows)
+    last_made, earlier, parents, told = _last_made(rows), earlier_calls(rows), parents_of(rows), told_of(rows)
     demanding = {pair for owner_id in {row.owner_id for row in rows} for pair in scopes_that_demand(owner_id=owner_id)}
     return [
         _make_card(
@@ -128,7 +128,7 @@ def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Ca
         listed=False,
         last_made=_last_made([approval]),
         earlier=earlier_calls([approval]),
-        parents=_parents([approval]),
+        parents=parents_of([approval]),
         told=told_of([approval]),
         step_up=is_demanded(approval),
         note=note,
@@ -216,10 +216,13 @@ def state_of(approval: ApprovalRequest, now: datetime) -> CardState:
     return CardState.FAILED if failure_of(approval) else CardState.FINISHED
 
 
-def _parents(approvals: list[ApprovalRequest]) -> dict[str, str]:
-    """The name of the parent, for each agent that is a child: one query for all of them."""
-    children = Agent.objects.filter(pk__in={row.agent_id for row in approvals}, parent__isnull=False)
-    return {child_id: str(name) for child_id, name in children.values_list("pk", "parent__name")}
+def parents_of(approvals: list[ApprovalRequest]) -> dict[str, str]:
+    """The name of the parent, for each agent that is a child: one query for the rows of one owner."""
+    return {
+        child_id: name
+        for owner_id in {row.owner_id for row in approvals}
+        for child_id, name in parent_names(owner_id=owner_id, agent_ids=[row.agent_id for row in approvals]).items()
+    }
 
 
 def _last_made(approvals: list[ApprovalRequest]) -> dict[tuple[str, str], datetime]:

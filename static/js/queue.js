@@ -93,6 +93,8 @@
     if (details && opened) details.open ||= opened.open; // a phone's list has links instead
     const [typed, field] = [card, next].map((part) => part.querySelector(".deny-reason"));
     if (typed && field) field.value = typed.value;
+    const [ticked, box] = [card, next].map((part) => part.querySelector("[name=selected]"));
+    if (ticked && box) box.checked = ticked.checked;
     card.replaceWith(next);
     if (focused) next.querySelector("summary, a").focus({ preventScroll: true });
   };

@@ -6,10 +6,12 @@ from playwright.sync_api import Page, expect
 from agents.enrolment import add_key
 from agents.models import Agent, AgentStatus, Invite
 from agents.onetime import hash_of
+from approvals.models import Decision
 from notifications.models import Severity
 from platforms.models import Connection, Grant
 from tests.browser.conftest import OpenPage
 from tests.browser.test_access import LOOKS, check, profile
+from tests.browser.test_queue_live import card, deny_elsewhere, refresh, row
 from tests.pages import asks
 from tests.pages.scene import Scene
 from tests.world import public_key
@@ -171,3 +173,102 @@ def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("status")).to_contain_text("deploy-bot deleted.")
     assert Agent.objects.get().status == AgentStatus.REVOKED
+
+
+def test_keys_move_ask_and_decide_and_the_refresh_leaves_them_alone(scene: Scene, open_page: OpenPage) -> None:
+    first, second, third = (scene.submit({"n": n}) for n in range(3))
+    page = open_page("/approvals")
+    press, confirm = page.keyboard.press, page.locator("#confirm")
+    press("a")
+    expect(confirm).to_be_hidden()  # no card has the focus
+    for key, focused in (("j", first), ("j", second), ("k", first), ("k", first), ("j", second)):
+        press(key)
+        expect(card(page, focused).locator("summary")).to_be_focused()
+    press("Enter")
+    expect(card(page, second).locator("details")).to_have_attribute("open", "")
+    deny_elsewhere(scene, first)
+    refresh(page)
+    expect(card(page, first)).to_have_count(0)
+    expect(card(page, second).locator("summary")).to_be_focused()
+    press("Control+d")
+    expect(confirm).to_be_hidden()
+    press("d")
+    expect(confirm).to_contain_text("Deny this call?")
+    expect(confirm).to_contain_text(second.digest[:12])
+    press("Escape")
+    expect(confirm).to_be_hidden()
+    expect(card(page, second).locator("details")).to_have_attribute("open", "")  # Esc has closed the question alone
+    press("Escape")
+    expect(card(page, second).locator("details[open]")).to_have_count(0)
+    card(page, second).get_by_placeholder("Reason for denying (optional)").fill("")
+    page.keyboard.type("adjkx?")
+    expect(card(page, second).get_by_placeholder("Reason for denying (optional)")).to_have_value("adjkx?")
+    expect(page.locator("dialog[open]")).to_have_count(0)
+    card(page, second).locator("summary").focus()
+    press("d")
+    page.keyboard.type(" Not today")
+    press("Enter")
+    expect(card(page, second)).to_have_count(0)
+    assert (row(second).decision, row(second).deny_reason) == (Decision.DENIED, "adjkx? Not today")
+    press("j")  # from the place where the card was
+    expect(card(page, third).locator("summary")).to_be_focused()
+    press("a")
+    expect(confirm.get_by_role("button", name="Approve")).to_be_focused()
+    press("Enter")
+    expect(card(page, third).get_by_text("Processing…")).to_be_visible()
+    press("a")
+    expect(confirm).to_be_hidden()
+
+
+def test_a_question_about_a_call_that_goes_is_withdrawn(scene: Scene, open_page: OpenPage) -> None:
+    first, second = (scene.submit({"n": n}) for n in range(2))
+    page = open_page("/approvals")
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(page.locator("#confirm")).to_be_visible()
+    deny_elsewhere(scene, first)
+    refresh(page)
+    expect(page.locator("#confirm")).to_be_hidden()
+    expect(page.locator("#announcer")).to_contain_text("Nothing was decided.")
+    expect(card(page, second).locator("summary")).to_be_focused()
+    assert row(second).decision == Decision.PENDING
+
+
+def test_the_list_of_keys_turns_them_off(scene: Scene, open_page: OpenPage) -> None:
+    approval = scene.submit({"n": 1})
+    page = open_page("/approvals")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_contain_text("to the next card")
+    check(page)
+    page.get_by_label("Use these keys in this browser").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(card(page, approval).locator("summary")).not_to_be_focused()
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("Use these keys in this browser").check()
+    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("j")
+    expect(card(page, approval).locator("summary")).to_be_focused()
+
+
+@pytest.mark.parametrize("script", [True, False])
+def test_several_calls_of_one_agent_are_denied_together(scene: Scene, open_page: OpenPage, script: bool) -> None:
+    calls = [scene.submit({"n": n}) for n in range(3)]
+    other = scene.submit({"n": 1}, agent=scene.add_agent("other"))
+    page = open_page("/approvals", java_script_enabled=script)
+    selection = page.get_by_role("form", name="The selected calls")
+    expect(selection).to_be_hidden()
+    for approval in calls[:2]:
+        card(page, approval).get_by_role("checkbox").check()
+    if script:
+        expect(card(page, other).get_by_role("checkbox")).to_be_disabled()
+        expect(selection.get_by_role("button", name="Deny 2 selected")).to_be_visible()
+        check(page)
+        deny_elsewhere(scene, calls[1])
+        refresh(page)
+        expect(selection.get_by_role("button", name="Deny 1 selected")).to_be_visible()
+    selection.get_by_placeholder("Reason for denying (optional)").fill("Too many")
+    selection.get_by_role("button", name="Deny").click()
+    expect(page.get_by_role("status").first).to_contain_text(f"Denied {'1 call' if script else '2 calls'}.")
+    assert (row(calls[0]).decision, row(calls[0]).deny_reason) == (Decision.DENIED, "Too many")
+    assert {row(calls[2]).decision, row(other).decision} == {Decision.PENDING}

@@ -1,5 +1,7 @@
 """A child agent carries the name that its parent's program picked: people are always told whose child it is."""
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -55,3 +57,12 @@ def test_a_root_agent_is_nobodys_child(client: Client, acme: Side) -> None:
 
 def test_the_list_for_phones_says_so_too(acme: Side, waiting: ApprovalRequest) -> None:
     assert "child of <bdi>Acme bot</bdi>" in signed_in(acme.admin).get("/m/approvals").content.decode()
+
+
+def test_the_history_and_the_audit_log_name_the_parent_before_the_child(acme: Side, waiting: ApprovalRequest) -> None:
+    admin = signed_in(acme.admin)
+    admin.post(f"/approvals/{waiting.pk}/deny", {"digest": waiting.digest})
+    row = AuditEvent.objects.filter(agent_id=waiting.agent_id).latest("seq")
+    for path in ("/approvals/history", "/audit", f"/audit/{row.pk}"):
+        text = re.sub("<[^>]+>", "", admin.get(path).content.decode())
+        assert "Acme bot ›, its child Payroll bot (2)" in text, path

@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from approvals.models import ApprovalRequest, Decision
 from audit.models import AuditEvent
+from platforms.models import Scope
 from tests.pages.scene import Scene, signed_in
 
 FRAGMENT = {"X-Fragment": "1"}
@@ -196,3 +197,57 @@ def test_the_page_of_one_call_refreshes_as_the_queue_does(scene: Scene, admin: C
     part = admin.get(f"{path}?version={version}", headers=FRAGMENT)
     assert part.status_code == 200
     assert 'data-state="processing"' in part.content.decode()
+
+
+def deny_selected(client: Client, *rows: ApprovalRequest, reason: str = "") -> Any:
+    return client.post("/approvals/deny", {"selected": [f"{row.pk}:{row.digest}" for row in rows], "reason": reason})
+
+
+def test_selected_calls_are_denied_each_as_if_it_were_the_only_one(scene: Scene, admin: Client) -> None:
+    scene.add_platform("bank", base_url="https://bank.example", connection="x", scopes={"pay": ["* /**"]})
+    Scope.objects.filter(name="pay").update(step_up="passkey")
+    demanding = scene.submit({"n": 1}, platform="bank", scope="pay")
+    free, taken, stale, other = (scene.submit({"n": n}) for n in range(4))
+    press(signed_in(scene.approver), "approve", taken)
+    stale.digest = "0" * 64
+    response = deny_selected(admin, free, taken, stale, demanding, other, free, reason=" Too many\0 ")
+    assert (response.status_code, response.headers["Location"]) == (303, "/approvals")
+    html = admin.get("/approvals").content.decode()
+    for sentence in (
+        "Denied 2 calls. Nothing was sent.",
+        f"{taken.digest[:12]}: Already approved by approver@acme.example at",
+        "This call is not the one you were shown.",
+        f"{demanding.digest[:12]}: This scope is decided on with a passkey only.",
+    ):
+        assert sentence in html
+    assert "selected" not in html.partition(f'data-card="{demanding.pk}"')[2].partition("</li>")[0]
+    for row in map(now_in_database, (free, other)):
+        assert (row.decision, row.deny_reason, row.decided_via) == (Decision.DENIED, "Too many", "dashboard")
+        assert AuditEvent.objects.filter(approval_id=row.pk, event="approval.denied").count() == 1
+    assert [now_in_database(row).decision for row in (taken, stale, demanding)] == ["approved", "pending", "pending"]
+    assert AuditEvent.objects.filter(approval_id=demanding.pk, event="approval.passkey_missing").count() == 1
+
+
+def test_what_may_not_be_denied_together_is_not_decided_at_all(
+    scene: Scene, admin: Client, stranger: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (scene.submit({"n": n}) for n in range(2))
+    other = scene.submit({"n": 1}, agent=scene.add_agent("other"))
+    gone = ApprovalRequest(pk=uuid4(), digest=first.digest)
+    assert [client.get("/approvals/deny").status_code for client in (admin, stranger)] == [405, 405]
+    assert deny_selected(stranger, first).status_code == 404
+    assert deny_selected(admin, first, gone).status_code == 404
+    assert admin.post("/approvals/deny", {"selected": "x"}).status_code == 404
+    assert deny_selected(signed_in(scene.admin, enforce_csrf_checks=True), first).status_code == 403
+    monkeypatch.setattr("approvals.together.MOST_CARDS", 1)
+    for client, rows, sentence in (
+        (admin, (first, other), "No more than 1 calls are denied at once."),
+        (admin, (), "Nothing was selected."),
+        (signed_in(scene.auditor), (first,), "Your role reads only."),
+    ):
+        assert deny_selected(client, *rows).status_code == 303
+        assert f"{sentence} Nothing was decided." in client.get("/approvals").content.decode()
+    monkeypatch.setattr("approvals.together.MOST_CARDS", 50)
+    deny_selected(admin, first, other, second)
+    assert "Only calls of one agent are denied together." in admin.get("/approvals").content.decode()
+    assert {now_in_database(row).decision for row in (first, second, other)} == {Decision.PENDING}

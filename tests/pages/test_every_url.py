@@ -127,6 +127,9 @@ def ask(scene: Scene, objects: dict[str, str], method: str, route: str, role: st
     data = SENT.get(route, {})
     if "<uuid:approval_id>" in route:
         data = data | {"digest": scene.submit({"n": 1}).digest}
+    if route == "approvals/deny":
+        row = scene.submit({"n": 1})
+        data = {"selected": f"{row.pk}:{row.digest}"}
     response = client.post(path, data) if method == "POST" else client.get(path)
     if response.streaming:
         b"".join(response)  # an export holds its place until it has ended
