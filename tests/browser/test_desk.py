@@ -267,7 +267,7 @@ def test_several_calls_of_one_agent_are_denied_together(scene: Scene, open_page:
         deny_elsewhere(scene, calls[1])
         refresh(page)
         expect(selection.get_by_role("button", name="Deny 1 selected")).to_be_visible()
-    selection.get_by_placeholder("Reason for denying (optional)").fill("Too many")
+    selection.get_by_label("One reason for all (optional)").fill("Too many")
     selection.get_by_role("button", name="Deny").click()
     expect(page.get_by_role("status").first).to_contain_text(f"Denied {'1 call' if script else '2 calls'}.")
     assert (row(calls[0]).decision, row(calls[0]).deny_reason) == (Decision.DENIED, "Too many")
