@@ -30,7 +30,7 @@ test: $(TESTS) $(DEMO) ## run all tests whose tools can be had, but for the long
 	@some='not faults'; \
 	deploy/browsers.sh || some="$$some and not browser"; \
 	{ deploy/node.sh && $(MAKE) --silent clients; } || some="$$some and not interop"; \
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "$$some" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "$$some" $(ARGS)
 
 races: $(TESTS) ## run the races of deciding and running 1,000 times each
 	@RACE_ROUNDS=1000 $(BIN)/python -m pytest tests/approvals/test_races.py $(ARGS)

@@ -20,6 +20,7 @@ import pytest
 
 from agentvalet import embedded
 
+MIGRATED = "agentvalet"  # the database that test databases are copies of; nobody connects to it
 _BOOTED = "AGENTVALET_TEST_DATA"  # names the data directory once servers run; set for xdist workers
 
 
@@ -41,8 +42,6 @@ def _boot() -> Path:
     atexit.register(stop)  # a session that is killed takes the servers along by PR_SET_PDEATHSIG
     postgres.start()
     valkey.start()
-    with postgres.connect() as connection:
-        connection.execute("ALTER ROLE agentvalet CREATEDB")  # only pytest makes databases
 
     def key() -> str:
         return base64.b64encode(secrets.token_bytes(32)).decode()
@@ -60,10 +59,28 @@ def _boot() -> Path:
         "AGENTVALET_VAPID_KEY": key(),
     }
     root = Path(__file__).parent.parent
-    subprocess.run(  # the pages name static files by their hashes, so they have to be collected once
-        [sys.executable, str(root / "manage.py"), "collectstatic", "--noinput", "--verbosity", "0"], check=True
-    )
+    for command in (
+        ("collectstatic", "--noinput"),  # the pages name static files by their hashes
+        ("migrate",),  # what every test database, and every installation of a test, is a copy of
+    ):
+        subprocess.run([sys.executable, str(root / "manage.py"), *command, "--verbosity", "0"], check=True)
+    postgres.stop()
+    _copy_cluster(data, data.with_name("migrated"))
+    postgres.start()
+    with postgres.connect() as connection:
+        connection.execute("ALTER ROLE agentvalet CREATEDB")  # only pytest makes databases
     return data
+
+
+def _copy_cluster(source: Path, target: Path) -> None:
+    cluster = embedded.Postgres(data_dir=target)._cluster
+    cluster.parent.mkdir(mode=0o711 if os.getuid() == 0 else 0o700, parents=True, exist_ok=True)
+    subprocess.run(["cp", "-a", embedded.Postgres(data_dir=source)._cluster, cluster], check=True)
+
+
+def give_migrated_cluster(data: Path) -> None:
+    """Spare an installation's first start the making of a cluster and all migrations."""
+    _copy_cluster(DATA.with_name("migrated"), data)
 
 
 def _xdist_number() -> int:

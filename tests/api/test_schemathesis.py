@@ -34,7 +34,7 @@ from agentvalet.wsgi import application
 from tests.api.routes import api_routes
 from tests.world import Side, bearer
 
-pytestmark = pytest.mark.schemathesis
+pytestmark = [pytest.mark.schemathesis, pytest.mark.long]
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "8"))
 
 

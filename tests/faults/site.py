@@ -22,6 +22,7 @@ import redis
 
 from agentvalet import command_lines, embedded, keys, processes
 from crash_points import Point
+from tests.boot import give_migrated_cluster
 from tests.runtime.installation import ROOT, bare_environment, eventually, free_port, manage
 from tests.world import CountingPlatform, public_key
 
@@ -98,6 +99,7 @@ class Site:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
+        give_migrated_cluster(self.data)
         self.postgres.start()
         self.valkey.start()
         self.run("-m", "agentvalet.startup")

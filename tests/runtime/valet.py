@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from agentvalet import embedded
+from tests.boot import give_migrated_cluster
 from tests.runtime.installation import Installation, manage
 
 
 class Valet(Installation):
-    """A running installation and its owner's provisioning file."""
+    """A running installation and its owner's provisioning file. Its database was made and migrated before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        give_migrated_cluster(self.data)
 
     @property
     def url(self) -> str:
