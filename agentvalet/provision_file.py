@@ -103,7 +103,9 @@ class PlatformEntry(Strict):
         return value
 
     def validate_auth(self, value: dict[str, Any]) -> dict[str, Any]:
-        _checked(parse_auth, value)
+        auth = _checked(parse_auth, value)
+        if auth.refresh is not None and (sentence := refused_target(auth.refresh.token_url)):
+            raise serializers.ValidationError(sentence)
         return value
 
     def validate_scopes(self, value: dict[str, Any]) -> dict[str, Any]:

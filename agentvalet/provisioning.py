@@ -25,10 +25,11 @@ from agentvalet.provision_file import Document, ProvisionError
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import stored_credentials
-from platforms.credentials import check_credential, parse_auth
+from platforms.credentials import parse_auth
 from platforms.definitions import Definition, ScopeDefinition, body_kind_of
 from platforms.grants import Change, give, revoke
 from platforms.models import CallStyle, Connection, Grant, Platform, Scope
+from platforms.refresh_grants import check_stored
 from platforms.setup import Details, Outdated, put_connection, put_platform
 from platforms.stored_credentials import Intake
 from platforms.vault import VaultError
@@ -235,7 +236,7 @@ class _Run:
         if credential is None:
             return None
         try:
-            check_credential(parse_auth(platform.auth), credential)
+            check_stored(parse_auth(platform.auth), credential)
         except ValueError as error:
             self.problem((*path, "credential_env"), str(error))
             return None

@@ -9,6 +9,7 @@ from approvals.binding import Form
 from approvals.redaction import without_credential
 from crash_points import Point, crash_point
 from platforms import client
+from platforms.access_tokens import NoAccess
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
@@ -37,9 +38,11 @@ def send(
     client.release_connection()
     began = time.monotonic()
     try:
-        credential = coverage.credential()
+        credential = coverage.credential(timeout=timeout / 2)  # the call itself needs some of it
     except DestinationChanged as error:
         raise CannotSend("destination_changed", str(error)) from error
+    except NoAccess as error:
+        raise CannotSend(error.reason, str(error)) from error
     except VaultError as error:
         raise CannotSend("credential_unavailable", str(error)) from error
     return send_with(

@@ -60,6 +60,8 @@ class Event(StrEnum):
     PLATFORM_DISCONNECTED = "platform.disconnected"
     CONNECTION_TESTING = "connection.testing"  # the intent, committed just before the call
     CONNECTION_TESTED = "connection.tested"
+    CONNECTION_RENEWED = "connection.renewed"  # its refresh token was exchanged for an access token
+    CONNECTION_NOT_RENEWED = "connection.not_renewed"  # the platform refused that, or did not answer
     PLATFORM_CIRCUIT_OPENED = "platform.circuit_opened"  # it failed too often in a row and is not called
     PLATFORM_CIRCUIT_CLOSED = "platform.circuit_closed"  # the probe was answered
     PLATFORM_CREDENTIAL_REWRAPPED = "platform.credential_rewrapped"  # under another vault key

@@ -12,11 +12,12 @@ from agents.lifecycle import NotPossible
 from agents.models import Member, Owner
 from audit.events import Event
 from platforms import stored_credentials
-from platforms.credentials import check_credential, parse_auth
+from platforms.credentials import parse_auth
 from platforms.definitions import Definition, ScopeDefinition
 from platforms.disconnecting import restore_lost
 from platforms.grants import Change
 from platforms.models import Connection, Platform, Scope
+from platforms.refresh_grants import check_stored
 from platforms.setup import (
     Details,
     Outdated,
@@ -162,7 +163,7 @@ def change_scope(
 
 def _take_in(connection: Connection | None, auth: Any, credential: str) -> stored_credentials.Intake:
     try:
-        check_credential(parse_auth(auth), credential)
+        check_stored(parse_auth(auth), credential)
     except ValueError as error:
         raise Refused("credential", str(error)) from error
     try:

@@ -16,6 +16,7 @@ from agents.models import Member
 from audit.events import JSON, Event, Result
 from audit.records import record
 from platforms import client
+from platforms.access_tokens import NoAccess
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.credentials import apply, parse_auth
 from platforms.endpoints import join_url, parse_endpoint
@@ -68,7 +69,7 @@ def test_connection(*, member: Member, connection_id: UUID, request_id: UUID, no
 def _call(connection: Connection, *, now: datetime) -> Tested:
     platform = connection.platform
     try:
-        credential = credential_of(connection)
+        credential = credential_of(connection, timeout=settings.DIRECT_TIMEOUT / 2)
         with turn(
             owner_id=platform.owner_id, platform=platform.slug, timeout=settings.DIRECT_TIMEOUT, now=now
         ) as place:
@@ -77,6 +78,8 @@ def _call(connection: Connection, *, now: datetime) -> Tested:
         return Tested(works=False, sentence=f"Not tested. {error}", reason=error.code)
     except PlatformUnreachable as error:
         return Tested(works=False, sentence=f"Not tested. {error}", reason=error.code)
+    except NoAccess as error:
+        return Tested(works=False, sentence=f"Not tested. {error}", reason=error.reason)
     except VaultError as error:
         return Tested(works=False, sentence=f"Not tested. {error}", reason="credential_unavailable")
     except ValueError as error:

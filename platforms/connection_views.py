@@ -15,12 +15,12 @@ from agents.reveal import reveal
 from platforms import connecting
 from platforms.catalogue import FieldRefused, entries
 from platforms.connecting import Refused
+from platforms.connection_forms import ConnectForm, CredentialForm, DetailsForm, EntryForm
 from platforms.connection_tests import test_connection
 from platforms.definitions import Definition
 from platforms.disconnecting import disconnect, loss_of, restorable
 from platforms.models import Connection, Platform
 from platforms.pages import press
-from platforms.platform_forms import ConnectForm, CredentialForm, DetailsForm, EntryForm
 from platforms.platform_views import page_of, platform_or_404
 
 FORM = require_http_methods(["GET", "HEAD", "POST"])
@@ -54,7 +54,7 @@ def connect(request: MemberRequest, slug: str) -> HttpResponse:
     is_first = not Connection.objects.filter(platform=platform).exists()
     initial = {"label": "Main", "is_default": True} if is_first else {}
     lost = restorable(platform=platform)
-    form = ConnectForm(request.POST if request.method == "POST" else None, initial=initial)
+    form = ConnectForm(request.POST if request.method == "POST" else None, auth=platform.auth, initial=initial)
     agents = len({grant.agent_id for grant in lost})
     context = {
         "platform": platform,
@@ -80,7 +80,7 @@ def reauthenticate(request: MemberRequest, connection_id: UUID) -> HttpResponse:
     """Another credential for a connection, which is tested at once."""
     connection = _connection_or_404(request, connection_id)
     _check_admin(request)
-    form = CredentialForm(request.POST if request.method == "POST" else None)
+    form = CredentialForm(request.POST if request.method == "POST" else None, auth=connection.platform.auth)
 
     def again() -> HttpResponse:
         platform = connection.platform

@@ -13,10 +13,12 @@ from django.db import connection as database
 from agents.models import AgentStatus
 from audit.events import JSON
 from platforms import destinations
+from platforms.access_tokens import TIMEOUT, access_token
 from platforms.credentials import Auth, parse_auth
 from platforms.destinations import DestinationChanged
 from platforms.endpoints import Endpoint, covers, join_url, parse_rule
 from platforms.models import credential_aad
+from platforms.refresh_grants import is_renewed
 from platforms.vault import Sealed, open_sealed
 
 CHOICE_HINT = (
@@ -74,17 +76,21 @@ class Coverage:
     destination_holds: bool
     disclosure: Disclosure | None = None
 
-    def credential(self) -> str:
-        """The stored credential in clear, for the one call.
+    def credential(self, *, timeout: float = TIMEOUT) -> str:
+        """The stored credential in clear, for the one call; of one that is renewed, an access token.
 
         Raises:
             DestinationChanged: it was not stored for this address, or not to be sent in this way.
+            NoAccess: it could not be renewed within `timeout` seconds, or is refused.
             VaultError: the vault key does not open it.
         """
         if not self.destination_holds:
             raise DestinationChanged
         aad = credential_aad(connection_id=self.connection_id, version=self.credential_version)
-        return open_sealed(self.sealed, aad=aad)
+        credential = open_sealed(self.sealed, aad=aad)
+        if is_renewed(self.auth, credential):
+            return access_token(connection_id=self.connection_id, version=self.credential_version, timeout=timeout)
+        return credential
 
 
 # One indexed round trip instead of many ORM queries: this runs on every call of every agent. `pg` is the grant that a

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, unquote_plus, urlsplit
 
+from platforms.endpoints import parse_base_url
+
+ClientPlace = Literal["body", "basic"]
 AuthType = Literal["bearer", "header", "query", "basic"]
 
 MAX_CREDENTIAL_CHARACTERS = 16 * 1024
@@ -32,17 +35,27 @@ _PREFIX = re.compile(r"[!-~][ -~]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
+class Refresh:
+    """Where a refresh token is exchanged for an access token, and where its client names itself (RFC 6749 §2.3.1)."""
+
+    token_url: str
+    client: ClientPlace = "body"
+
+
+@dataclass(frozen=True, slots=True)
 class Auth:
     """Where the credential goes. `name` is the header's or parameter's, "" for bearer and basic.
 
     `prefix` stands before it in that header, as in "Token token="; `headers` go along with every call, as the version
-    of an API that demands one.
+    of an API that demands one. With `refresh`, the stored credential may be one that is renewed there
+    (`platforms.refresh_grants`), and what is placed is the access token that it was exchanged for.
     """
 
     type: AuthType
     name: str = ""
     prefix: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    refresh: Refresh | None = None
 
     @property
     def placement(self) -> str:
@@ -58,11 +71,11 @@ class Auth:
 def parse_auth(value: Mapping[str, object]) -> Auth:
     """The placement in {"type": "bearer" | "basic"} or {"type": "header" | "query", "name": "X-Api-Key"}.
 
-    A header may have a `prefix`, and all of them `headers`, an object of names and values. Raises ValueError with a
-    sentence.
+    A header may have a `prefix`, and all of them `headers`, an object of names and values. Bearer and header may have
+    `refresh`: {"token_url": …, "client": "body" | "basic"}. Raises ValueError with a sentence.
     """
-    if unknown := sorted(str(key) for key in value if key not in {"type", "name", "prefix", "headers"}):
-        raise ValueError(f"auth has the unknown key {unknown[0]!r}: it takes type, name, prefix and headers.")
+    if unknown := sorted(str(key) for key in value if key not in {"type", "name", "prefix", "headers", "refresh"}):
+        raise ValueError(f"auth has the unknown key {unknown[0]!r}: it takes type, name, prefix, headers and refresh.")
     kind, name = value.get("type"), value.get("name", "")
     if kind not in (*_NAMED, *_NAMELESS):
         raise ValueError("auth.type must be bearer, header, query or basic.")
@@ -82,7 +95,31 @@ def parse_auth(value: Mapping[str, object]) -> Auth:
     if prefix != "" and (kind != "header" or not isinstance(prefix, str) or not _PREFIX.fullmatch(prefix)):
         raise ValueError("auth.prefix is up to 32 ASCII characters before the credential in a header of its own.")
     carrier = {"header": name, "query": ""}.get(kind, "authorization").lower()
-    return Auth(type=kind, name=name, prefix=str(prefix), headers=_parse_headers(value.get("headers", {}), carrier))
+    return Auth(
+        type=kind,
+        name=name,
+        prefix=str(prefix),
+        headers=_parse_headers(value.get("headers", {}), carrier),
+        refresh=_parse_refresh(value["refresh"], kind) if "refresh" in value else None,
+    )
+
+
+def _parse_refresh(value: object, kind: AuthType) -> Refresh:
+    if kind not in {"bearer", "header"}:
+        raise ValueError("auth.refresh is for a token in a header: bearer or header.")
+    if not isinstance(value, Mapping) or not {"token_url"} <= value.keys() <= {"token_url", "client"}:
+        raise ValueError("auth.refresh must be an object with token_url, and perhaps client.")
+    url, client = value["token_url"], value.get("client", "body")
+    try:
+        if not isinstance(url, str) or parse_base_url(url) != url:
+            raise ValueError("It is not in its plain form.")
+    except ValueError as error:
+        raise ValueError(
+            f"auth.refresh.token_url is no address, as https://auth.example.com/token is. {error}"
+        ) from None
+    if client not in ("body", "basic"):
+        raise ValueError("auth.refresh.client must be body or basic.")
+    return Refresh(token_url=url, client=client)
 
 
 def _parse_headers(value: object, carrier: str) -> Mapping[str, str]:

@@ -22,7 +22,11 @@ from uuid import UUID
 
 from django.db import connection as database
 
+from platforms.access_token_model import AccessToken
+from platforms.access_tokens import open_token
+from platforms.credentials import Auth, parse_auth
 from platforms.models import Connection, credential_aad
+from platforms.refresh_grants import is_renewed, read_grant, secrets_of
 from platforms.secret_shapes import SHAPES
 from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed
 
@@ -82,7 +86,7 @@ class _Needles:
         return False
 
 
-_Key: TypeAlias = tuple[UUID, int, str]  # connection, version of its credential, type of authentication
+_Key: TypeAlias = tuple[UUID, int, str, int]  # connection, its credential's version and placement, its access token
 _cache: "OrderedDict[_Key, tuple[_Needle, ...]]" = OrderedDict()
 _by_owner: "OrderedDict[tuple[_Key, ...], _Needles]" = OrderedDict()  # put together, by what an owner has now
 _lock = threading.Lock()
@@ -175,9 +179,18 @@ def _needle(secret: str) -> _Needle | None:
     )
 
 
-def _secrets_in(auth_type: str, credential: str) -> Iterator[str]:
-    """What must not leave: the credential; for "user:password" the password, and the pair as a header carries it."""
-    if auth_type == "basic":
+def _access_token_in(renewed: AccessToken | None) -> Iterator[str]:
+    opened = open_token(renewed) if renewed is not None else None
+    if opened is not None:
+        yield opened[0]
+
+
+def _secrets_in(auth: Auth, credential: str) -> Iterator[str]:
+    """What must not leave: the credential; for "user:password" the password, and the pair as a header carries it; of
+    one that is renewed the refresh token and its client's secret."""
+    if is_renewed(auth, credential):
+        yield from secrets_of(read_grant(credential))
+    elif auth.type == "basic":
         yield credential.partition(":")[2]
         yield b64encode(credential.encode()).decode().rstrip("=")
     else:
@@ -186,8 +199,9 @@ def _secrets_in(auth_type: str, credential: str) -> Iterator[str]:
 
 # Written by hand: this runs before every call of every agent.
 _CURRENT = """
-SELECT c.id, c.credential_version, p.auth ->> 'type'
+SELECT c.id, c.credential_version, p.auth ->> 'type', COALESCE(t.serial, 0)
   FROM platforms_connection c JOIN platforms_platform p ON p.id = c.platform_id
+  LEFT JOIN platforms_accesstoken t ON t.connection_id = c.id
  WHERE p.owner_id = %s
  ORDER BY c.id
 """
@@ -228,7 +242,7 @@ def _fingerprint(connection_ids: list[UUID]) -> dict[_Key, tuple[_Needle, ...]]:
     found: dict[_Key, tuple[_Needle, ...]] = {}
     if not connection_ids:
         return found
-    for connection in Connection.objects.filter(pk__in=connection_ids).select_related("platform"):
+    for connection in Connection.objects.filter(pk__in=connection_ids).select_related("platform", "access_token"):
         sealed = Sealed(
             connection.credential_key_id,
             bytes(connection.credential_wrapped_key),
@@ -242,7 +256,9 @@ def _fingerprint(connection_ids: list[UUID]) -> dict[_Key, tuple[_Needle, ...]]:
         except VaultError as error:  # nothing can be sent with it either; not kept, as a key may yet be put back
             logger.warning("the credential of connection %s is not looked for in calls: %s", connection.pk, error)
             continue
-        auth_type = connection.platform.auth["type"]
-        needles = (_needle(secret) for secret in _secrets_in(auth_type, credential))
-        found[connection.pk, connection.credential_version, auth_type] = tuple(each for each in needles if each)
+        auth = parse_auth(connection.platform.auth)
+        renewed = getattr(connection, "access_token", None)
+        secrets_found = [*_secrets_in(auth, credential), *_access_token_in(renewed)]
+        key = (connection.pk, connection.credential_version, str(auth.type), renewed.serial if renewed else 0)
+        found[key] = tuple(each for each in map(_needle, secrets_found) if each)
     return found

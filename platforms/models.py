@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.validators import RegexValidator
 from django.db import models
 
+import platforms.access_token_model
 import platforms.asks  # noqa: F401 - Django finds the models there through this module
 from agents.models import Agent, Owner
 

@@ -7,8 +7,7 @@ from django import forms
 from django.http import QueryDict
 
 from audit.events import JSON
-from platforms.catalogue import Entry
-from platforms.credentials import MAX_CREDENTIAL_CHARACTERS, parse_auth
+from platforms.credentials import parse_auth
 from platforms.definitions import (
     MAX_COVERS,
     MAX_QUERY,
@@ -19,81 +18,11 @@ from platforms.definitions import (
     refused_target,
 )
 from platforms.endpoints import parse_base_url
-from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, Connection, Platform, Scope, StepUp
-from platforms.setup import Details
+from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, Platform, Scope, StepUp
 
 MAX_RULES = 10_000  # characters
 OTHER = "Other"
 T = TypeVar("T")
-
-
-class DetailsForm(forms.Form):
-    """What a connection is called and for."""
-
-    label = forms.CharField(max_length=200, help_text="What you call this account, as in “Team” or “Billing”.")
-    hint = forms.CharField(max_length=500, required=False, help_text="For agents, who see it: when to use this one.")
-    is_default = forms.BooleanField(required=False, label="Use it where a call names no connection")
-    require_approval = forms.BooleanField(required=False, label="Require human approval per request on this connection")
-
-    @classmethod
-    def of(cls, connection: Connection, data: QueryDict | None = None) -> "DetailsForm":
-        names = ("label", "hint", "is_default", "require_approval")
-        return cls(data, initial={name: getattr(connection, name) for name in names}, auto_id=f"{connection.pk}-%s")
-
-    def details(self) -> Details:
-        return Details(
-            is_default=self.cleaned_data["is_default"],
-            require_approval=self.cleaned_data["require_approval"],
-            hint=self.cleaned_data["hint"],
-        )
-
-
-class CredentialForm(forms.Form):
-    """The credential is in what is sent here, and in no page: a form that comes back comes back without it."""
-
-    credential = forms.CharField(
-        max_length=MAX_CREDENTIAL_CHARACTERS,
-        widget=forms.PasswordInput(render_value=False, attrs={"autocomplete": "off", "spellcheck": "false"}),
-        help_text="It is sealed at once and never shown again.",
-    )
-
-
-class ConnectForm(CredentialForm, DetailsForm):
-    """A new connection of a platform that is there."""
-
-    restore = forms.BooleanField(required=False, label="Give these permissions again")
-    field_order = ["slug", "label", "credential", "hint", "is_default", "require_approval"]
-
-    def places(self) -> list[forms.BoundField]:
-        """The fields of the address, before all others."""
-        return []
-
-
-class EntryForm(ConnectForm):
-    """A platform of the catalogue with its first connection. The parts of its address are `at_…`."""
-
-    slug = forms.CharField(
-        max_length=63, validators=[SLUG], label="Platform id", help_text="What agents call it: a-z, 0-9 and '-'."
-    )
-
-    def __init__(self, data: QueryDict | None, *, entry: Entry) -> None:
-        super().__init__(data, initial={"slug": entry.id, "label": "Main", "is_default": True})
-        self.entry = entry
-        for field in entry.fields:
-            self.fields[f"at_{field.name}"] = forms.CharField(
-                max_length=253,
-                label=field.label,
-                initial=field.default,
-                help_text=f"As in “{field.example}”." if field.example else "",
-            )
-
-    def places(self) -> list[forms.BoundField]:
-        return [self[f"at_{field.name}"] for field in self.entry.fields]
-
-    def definition(self) -> Definition:
-        """Raises FieldRefused."""
-        fields = {field.name: self.cleaned_data[f"at_{field.name}"] for field in self.entry.fields}
-        return self.entry.definition(slug=self.cleaned_data["slug"], fields=fields)
 
 
 class PlatformForm(forms.Form):
@@ -185,6 +114,17 @@ class CustomForm(forms.Form):
         label="What stands before it in that header",
         help_text="As in “Token token=”. Mind the space at its end.",
     )
+    token_url = forms.CharField(
+        max_length=500,
+        required=False,
+        label="Token URL",
+        help_text="Where refresh tokens are exchanged (OAuth 2.0), as in https://auth.example.com/token.",
+    )
+    token_client = forms.ChoiceField(
+        choices=[("body", "in the form"), ("basic", "as HTTP basic")],
+        required=False,
+        label="The client names itself there",
+    )
     headers = forms.CharField(
         max_length=2000,
         required=False,
@@ -220,6 +160,14 @@ class CustomForm(forms.Form):
             raise forms.ValidationError(sentence)
         return base_url
 
+    def clean_token_url(self) -> str:
+        if not self.cleaned_data["token_url"]:
+            return ""
+        url = _checked(parse_base_url, self.cleaned_data["token_url"])
+        if sentence := refused_target(url):
+            raise forms.ValidationError(sentence)
+        return url
+
     def clean_headers(self) -> dict[str, str]:
         pairs = [line.partition(":") for line in self.cleaned_data["headers"].splitlines() if line.strip()]
         return {name.strip(): text.strip() for name, _, text in pairs}
@@ -245,6 +193,8 @@ class CustomForm(forms.Form):
         for key, name in (("name", "auth_name"), ("prefix", "auth_prefix"), ("headers", "headers")):
             if said.get(name):
                 auth[key] = said[name]
+        if said.get("token_url"):
+            auth["refresh"] = {"token_url": said["token_url"], "client": said.get("token_client") or "body"}
         return auth
 
     def _test(self) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from agents.middleware import MemberRequest
 from platforms import connecting
 from platforms.connecting import Refused
+from platforms.connection_forms import DetailsForm
 from platforms.models import Platform, Scope
 from platforms.pages import press
-from platforms.platform_forms import CustomForm, DetailsForm, PlatformForm, ScopeForm
+from platforms.platform_forms import CustomForm, PlatformForm, ScopeForm
 from platforms.standing import MOST, by_category, offers, scopes_of, standings
 
 

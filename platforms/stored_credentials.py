@@ -12,7 +12,10 @@ from django.db.models import QuerySet
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import destinations, vault
+from platforms.access_tokens import TIMEOUT, access_token
+from platforms.credentials import parse_auth
 from platforms.models import Connection, ConnectionStatus, credential_aad
+from platforms.refresh_grants import is_renewed, is_same_grant
 from platforms.vault import EMPTY, KeyServiceError, Sealed, VaultError, open_sealed, rewrap, seal
 
 ACTOR = Actor("system", "rotate_vault_key", "manage.py rotate_vault_key")
@@ -57,13 +60,17 @@ def put(connection: Connection, intake: Intake) -> None:
         connection.status = ConnectionStatus.UNTESTED
 
 
-def credential_of(connection: Connection) -> str:
-    """The credential in clear, for one call to its platform. Not inside a transaction.
+def credential_of(connection: Connection, *, timeout: float = TIMEOUT) -> str:
+    """The credential in clear, for one call to its platform; of one that is renewed, an access token. Not inside a
+    transaction.
 
-    Raises DestinationChanged, VaultError, KeyServiceError.
+    Raises DestinationChanged, NoAccess, VaultError, KeyServiceError.
     """
     destinations.check(connection)
-    return _opened(connection)
+    credential = _opened(connection)
+    if is_renewed(parse_auth(connection.platform.auth), credential):
+        return access_token(connection_id=connection.pk, version=connection.credential_version, timeout=timeout)
+    return credential
 
 
 def _opened(connection: Connection) -> str:
@@ -71,9 +78,10 @@ def _opened(connection: Connection) -> str:
 
 
 def _holds(connection: Connection, credential: str) -> bool:
-    """Whether this is the credential that is stored. One that no key opens is none."""
+    """Whether this is the credential that is stored, perhaps renewed since. One that no key opens is none."""
     try:
-        return _opened(connection) == credential
+        stored = _opened(connection)
+        return stored == credential or is_same_grant(stored, credential)
     except KeyServiceError:
         raise
     except VaultError:

@@ -19,9 +19,9 @@ def test_a_key_service_that_takes_all_of_the_time_sends_nothing(
     settings.APPROVED_TIMEOUT = 0.2
     opened = Coverage.credential
 
-    def slow(coverage: Coverage) -> str:
+    def slow(coverage: Coverage, *, timeout: float) -> str:
         time.sleep(0.3)
-        return opened(coverage)
+        return opened(coverage, timeout=timeout)
 
     monkeypatch.setattr(Coverage, "credential", slow)
     done = run(approve(acme, submit(acme)))

@@ -1,0 +1,313 @@
+"""Credentials that are renewed: a refresh token is exchanged once for however many calls wait, and refused for all."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection as database
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from approvals.models import ApprovalRequest
+from audit.models import AuditEvent
+from platforms import access_tokens, connecting
+from platforms import client as way_out
+from platforms.access_token_model import AccessToken
+from platforms.access_tokens import NoAccess
+from platforms.destinations import DestinationChanged
+from platforms.models import Connection, ConnectionStatus, Platform
+from platforms.stored_credentials import credential_of, take_in
+from tests.approvals.test_actions_api import READ, post
+from tests.approvals.test_decisions import approve
+from tests.approvals.test_runs import events, run
+from tests.world import CountingPlatform, Side, change_platform, make_connection, make_side, submit
+
+_FAKE = Path(__file__).parents[1] / "fakes" / "token_service.py"
+SECRET = "the-clients-own-secret-0123456789"
+
+
+@dataclass
+class TokenService:
+    """The fake of tests/fakes/token_service.py, seen from the test."""
+
+    url: str
+    log: Path
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def running_tokens(
+    tmp_path_factory: pytest.TempPathFactory, running_platform: CountingPlatform
+) -> Iterator[TokenService]:
+    log = tmp_path_factory.mktemp("tokens") / "requests.jsonl"
+    command = [sys.executable, str(_FAKE), str(log), running_platform.token]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield TokenService(url=f"http://127.0.0.1:{int(process.stdout.readline())}/token", log=log)
+        process.communicate()
+
+
+@pytest.fixture
+def tokens(running_tokens: TokenService, platform: CountingPlatform, settings: Settings) -> TokenService:
+    running_tokens.log.write_text("")
+    settings.PRIVATE_TARGETS = ["127.0.0.1"]
+    return running_tokens
+
+
+def grant(refresh_token: str) -> str:
+    return json.dumps({"client_id": "our-client", "client_secret": SECRET, "refresh_token": refresh_token})
+
+
+def renewed(side: Side, tokens: TokenService, refresh_token: str, **refresh: str) -> Connection:
+    """The side's connection, from now on with this refresh token instead of a token."""
+    change_platform(side.platform, auth={"type": "bearer", "refresh": {"token_url": tokens.url, **refresh}})
+    side.connection.delete()
+    side.connection = make_connection(side.platform, grant(refresh_token))
+    return side.connection
+
+
+def age(connection: Connection, **change: Any) -> None:
+    AccessToken.objects.filter(connection=connection).update(**change)
+
+
+def latest() -> AuditEvent:
+    return AuditEvent.objects.latest("seq")
+
+
+def test_calls_go_out_with_an_access_token_that_is_got_once(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    renewed(acme, tokens, "good-refresh-token-1")
+    assert [post(client, acme, READ).status_code for _ in range(3)] == [200, 200, 200]
+    assert [sent["headers"]["Authorization"] for sent in platform.requests] == [f"Bearer {platform.token}"] * 3
+    (asked,) = tokens.requests
+    assert asked["fields"] == {
+        "grant_type": "refresh_token",
+        "refresh_token": "good-refresh-token-1",
+        "client_id": "our-client",
+        "client_secret": SECRET,
+    }
+    row = AuditEvent.objects.get(event="connection.renewed")
+    assert row.metadata["connection_id"] == str(acme.connection.pk)
+    stored = AccessToken.objects.get()
+    assert platform.token.encode() not in bytes(stored.sealed_ciphertext)
+    everything = "".join(AuditEvent.objects.values_list("canonical", flat=True))
+    assert not any(secret in everything for secret in (platform.token, SECRET, "good-refresh-token-1"))
+
+
+def test_a_client_may_name_itself_in_a_header(client: Client, acme: Side, tokens: TokenService) -> None:
+    renewed(acme, tokens, "good-refresh-token-1", client="basic")
+    assert post(client, acme, READ).status_code == 200
+    (asked,) = tokens.requests
+    assert asked["headers"]["Authorization"].startswith("Basic ")
+    assert set(asked["fields"]) == {"grant_type", "refresh_token"}
+
+
+def test_a_token_that_ends_is_renewed_and_the_credential_stays_the_one_that_was_decided_on(
+    acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    connection = renewed(acme, tokens, "brief-refresh-token-1")
+    assert credential_of(connection) == platform.token
+    approval = approve(acme, submit(acme))
+    done = run(approval)  # ten seconds are too few to begin with
+    assert (done.result_status, len(platform.requests), len(tokens.requests)) == (200, 1, 2)
+    assert Connection.objects.get().credential_version == 1
+
+
+def test_a_refresh_token_that_is_good_once_is_replaced_under_the_same_version(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    connection = renewed(acme, tokens, "once-refresh-token-1")
+    assert post(client, acme, READ).status_code == 200
+    age(connection, sealed_ciphertext=b"")
+    assert post(client, acme, READ).status_code == 200
+    sent = [asked["fields"]["refresh_token"] for asked in tokens.requests]
+    assert sent == ["once-refresh-token-1", "once-refresh-token-1x"]
+    row = Connection.objects.get()
+    assert row.credential_version == 1
+    assert take_in(row, grant("once-refresh-token-1")).sealed is None  # given again, as by provisioning: no change
+    assert take_in(row, grant("once-refresh-token-2")).sealed is not None
+
+
+@pytest.mark.parametrize("kind", ["refused", "slack-refused", "client-refused"])
+def test_a_refused_refresh_token_ends_the_call_unsent_and_asks_for_reauthentication(
+    acme: Side, platform: CountingPlatform, tokens: TokenService, kind: str
+) -> None:
+    renewed(acme, tokens, f"{kind}-token")
+    done = run(approve(acme, submit(acme)))
+    assert done.execution_error is not None
+    assert "does not renew the access any more" in done.execution_error
+    assert done.execution_error.endswith("Nothing was sent.")
+    assert (done.outcome_unknown, events(done)[-1], latest().reason) == (False, "approval.failed", "reauth_needed")
+    assert platform.requests == []
+    assert Connection.objects.get().status == ConnectionStatus.REAUTH_NEEDED
+    assert AuditEvent.objects.get(event="connection.not_renewed").reason == "reauth_needed"
+    with pytest.raises(NoAccess):  # the next call is told the same, without asking again at once
+        credential_of(Connection.objects.get())
+    assert len(tokens.requests) == 1
+
+
+@pytest.mark.parametrize("kind", ["busy", "down", "text", "empty"])
+def test_a_token_url_in_trouble_says_nothing_of_the_credential(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService, kind: str
+) -> None:
+    renewed(acme, tokens, f"{kind}-token")
+    answer = post(client, acme, READ)
+    assert (answer.status_code, answer.json()["code"]) == (502, "token_unavailable")
+    assert Connection.objects.get().status == ConnectionStatus.UNTESTED
+    assert platform.requests == []
+
+
+def test_a_token_url_is_under_the_same_guard(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService, settings: Settings
+) -> None:
+    renewed(acme, tokens, "good-refresh-token-1")
+    settings.PRIVATE_TARGETS = [platform.url.removeprefix("http://")]
+    answer = post(client, acme, READ)
+    assert (answer.status_code, answer.json()["code"]) == (502, "token_unavailable")
+    assert tokens.requests == platform.requests == []
+
+
+def test_a_token_url_edited_in_the_database_gets_no_refresh_token(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    renewed(acme, tokens, "good-refresh-token-1")
+    evil = tokens.url.replace("/token", "/evil")
+    Platform.objects.update(auth={"type": "bearer", "refresh": {"token_url": evil}})
+    assert post(client, acme, READ).json()["code"] == "destination_changed"
+    with pytest.raises(DestinationChanged):  # edited after the call was looked at
+        access_tokens.access_token(connection_id=acme.connection.pk, version=1, timeout=5)
+    assert tokens.requests == platform.requests == []
+
+
+def test_a_sealed_token_moved_to_another_connection_is_not_used(
+    acme: Side, stranger: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    mine, theirs = renewed(acme, tokens, "good-refresh-token-1"), renewed(stranger, tokens, "other-refresh-token-1")
+    assert credential_of(mine) == platform.token
+    row = AccessToken.objects.get(connection=mine)
+    AccessToken.objects.create(
+        connection=theirs,
+        credential_version=1,
+        sealed_key_id=row.sealed_key_id,
+        sealed_wrapped_key=row.sealed_wrapped_key,
+        sealed_ciphertext=row.sealed_ciphertext,
+    )
+    assert credential_of(theirs) == "a-token-that-no-platform-takes"
+
+
+def test_a_token_that_the_platform_ended_early_is_dropped_once_and_then_the_connection_is_at_fault(
+    client: Client, acme: Side, tokens: TokenService
+) -> None:
+    connection = renewed(acme, tokens, "other-refresh-token-1")
+    post(client, acme, READ)
+    assert Connection.objects.get().status == ConnectionStatus.REAUTH_NEEDED  # got just now, and not taken
+    Connection.objects.update(status=ConnectionStatus.ACTIVE)
+    age(connection, renewed_at=timezone.now() - timedelta(minutes=10))
+    assert post(client, acme, READ).json()["code"] == "reauth_failed"
+    assert Connection.objects.get().status == ConnectionStatus.ACTIVE
+    assert post(client, acme, READ).json()["code"] == "reauth_failed"
+    assert len(tokens.requests) == 2
+    assert Connection.objects.get().status == ConnectionStatus.REAUTH_NEEDED
+
+
+def test_no_call_carries_what_is_renewed(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    connection = renewed(acme, tokens, "once-refresh-token-7")
+    leaks = ["once-refresh-token-7", SECRET]
+    assert all(post(client, acme, READ | {"reason": leak}).status_code == 403 for leak in leaks)
+    assert credential_of(connection) == platform.token
+    for leak in (platform.token, "once-refresh-token-7x", SECRET):
+        assert post(client, acme, READ | {"reason": leak}).json()["code"] == "secret_in_request"
+    assert platform.requests == []
+
+
+def test_another_credential_has_another_token(acme: Side, tokens: TokenService) -> None:
+    connection = renewed(acme, tokens, "good-refresh-token-1")
+    queued = approve(acme, submit(acme))
+    credential_of(connection)
+    connecting.reauthenticate(
+        member=acme.admin,
+        connection_id=connection.pk,
+        credential=grant("other-refresh-token-2"),
+        request_id=queued.request_id,
+        now=timezone.now(),
+    )
+    assert credential_of(Connection.objects.get()) == "a-token-that-no-platform-takes"
+    with pytest.raises(NoAccess, match="replaced"):  # a call that has read the old version
+        access_tokens.access_token(connection_id=connection.pk, version=1, timeout=1)
+    assert "credential was replaced" in str(run(ApprovalRequest.objects.get(pk=queued.pk)).execution_error)
+
+
+@pytest.mark.parametrize(
+    "credential",
+    ["{}", "{", '{"client_id":"a"}', '{"client_id":"","refresh_token":"r"}', '{"client_id":"a","refresh_token":5}',
+     '{"client_id":"a","refresh_token":"r","given":"x"}', '{"client_id":"a\\n","refresh_token":"r"}',
+     '{"client_id":"a","refresh_token":"r","more":"x"}', "a token"],
+)  # fmt: skip
+def test_what_is_no_grant_is_not_taken(acme: Side, tokens: TokenService, credential: str) -> None:
+    connection = renewed(acme, tokens, "good-refresh-token-1")
+    with pytest.raises(connecting.Refused) as refused:
+        connecting.reauthenticate(
+            member=acme.admin,
+            connection_id=connection.pk,
+            credential=credential,
+            request_id=connection.pk,
+            now=timezone.now(),
+        )
+    assert refused.value.field == "credential"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_that_wait_together_share_one_exchange_and_hold_no_transaction(
+    platform: CountingPlatform, tokens: TokenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = make_side("Acme", base_url=platform.url, token=platform.token)
+    connection = renewed(side, tokens, "slow-refresh-token-1")
+    open_ones: list[bool] = []
+    send = way_out.send
+
+    def watched(**call: Any) -> Any:
+        open_ones.append(database.in_atomic_block or database.connection is not None)
+        return send(**call)
+
+    monkeypatch.setattr(way_out, "send", watched)
+    got: list[str] = []
+
+    def one() -> None:
+        try:
+            got.append(access_tokens.access_token(connection_id=connection.pk, version=1, timeout=30))
+        finally:
+            database.close()
+
+    threads = [threading.Thread(target=one) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [platform.token] * 8
+    assert (len(tokens.requests), open_ones) == (1, [False])
+
+
+def test_the_lease_of_a_process_that_died_ends_by_itself(acme: Side, tokens: TokenService) -> None:
+    connection = renewed(acme, tokens, "good-refresh-token-1")
+    now = timezone.now()
+    AccessToken.objects.create(connection=connection, credential_version=1, renewing_until=now + timedelta(seconds=25))
+    with pytest.raises(NoAccess, match="took too long"):
+        access_tokens.access_token(connection_id=connection.pk, version=1, timeout=0.1)
+    for until in (now - timedelta(seconds=1), now + timedelta(hours=1)):  # over, or of a clock that was put back
+        age(connection, renewing_until=until, sealed_ciphertext=b"")
+        assert access_tokens.access_token(connection_id=connection.pk, version=1, timeout=5)
+    assert len(tokens.requests) == 2
