@@ -35,7 +35,7 @@ def sweeper(*, threads: int) -> list[str]:
 
 
 def messenger(*, threads: int) -> list[str]:
-    """Sends notifications. A push service that hangs holds up neither calls nor what looks after them."""
+    """Sends messages. What hangs holds up neither calls nor what looks after them, nor others' messages (`shares`)."""
     return [*_WORK, "--queues=messages", f"--concurrency={threads}", "--hostname=messenger@%h"]
 
 

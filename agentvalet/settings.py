@@ -216,7 +216,7 @@ TEMPLATES = [
 WEB_THREADS = setting("AGENTVALET_WEB_THREADS")
 WORKER_THREADS = setting("AGENTVALET_WORKER_THREADS")
 SWEEPER_THREADS = 3  # one sweep, one checkpoint, one check of a whole audit chain
-MESSENGER_THREADS = 8  # messages that wait for push services and mail servers at a time
+MESSENGER_THREADS = 12  # three of its shares (`notifications.shares`)
 if min(WEB_THREADS, WORKER_THREADS) < 2:
     raise ImproperlyConfigured("AGENTVALET_WEB_THREADS and AGENTVALET_WORKER_THREADS must be 2 or more.")
 

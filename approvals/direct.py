@@ -16,12 +16,12 @@ from approvals.binding import Form
 from approvals.concurrency import at_platform, under_way
 from approvals.envelope import meta
 from approvals.idempotency import KeyClaim
-from approvals.rows import going_on
 from approvals.sending import CannotSend, send, send_with
 from approvals.written import outcome_on_record, until_written
 from audit.events import JSON, Event, Result
 from audit.records import record
 from crash_points import Point, crash_point
+from notifications.sweeping import going_on
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import Coverage, Disclosure
 from platforms.credentials import Auth

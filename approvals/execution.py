@@ -14,11 +14,11 @@ from approvals import runs
 from approvals.binding import Tampered
 from approvals.envelope import Answer
 from approvals.rights import RightLost
-from approvals.rows import going_on
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
 from approvals.written import answer_on_record, until_written
 from crash_points import Point, crash_point
+from notifications.sweeping import going_on
 from platforms.client import PlatformUnreachable
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use

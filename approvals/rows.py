@@ -3,9 +3,6 @@
 Locks are taken in one order everywhere: approval row, then the owner's queue, then (in `audit.records`) the chain head.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -94,14 +91,3 @@ def record_change(
         metadata={"digest": approval.digest, **(metadata or {})},
         audit_id=audit_id,
     )
-
-
-@contextmanager
-def going_on(logger: logging.Logger, what: str) -> Iterator[None]:
-    """For sweeps: one row that cannot be dealt with must not keep all others waiting. It is logged, and tried again."""
-    try:
-        yield
-    except Exception:
-        logger.exception("%s failed; the next sweep tries again", what)
-        if not connection.in_atomic_block:
-            connection.close()  # it may be what failed; the next row gets a fresh one

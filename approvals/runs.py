@@ -18,7 +18,6 @@ from approvals.outcome_record import OUTCOME, check_not_ended, is_known_to_have_
 from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import (
     SYSTEM,
-    going_on,
     hold_queue_and_head,
     locked,
     locked_rows,
@@ -28,6 +27,7 @@ from approvals.rows import (
 from approvals.step_up import check_demand, check_evidence
 from audit.events import JSON, Event, Result
 from crash_points import Point, crash_point
+from notifications.sweeping import going_on
 from platforms.coverage import Coverage
 
 logger = logging.getLogger(__name__)

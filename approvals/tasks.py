@@ -15,18 +15,16 @@ from agents.passkeys import forget_challenges
 from approvals import magic_links, runs, transitions
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
-from approvals.rows import going_on
 from approvals.telling import tag_of
-from notifications import outbox
+from notifications import outbox, shares
 from notifications.deliveries import Channel
-from notifications.tasks import wake_push
+from notifications.sweeping import going_on
+from notifications.tasks import MESSAGE_LASTS, wake_push
 
 logger = logging.getLogger(__name__)
 
 # The message of a fresh decision gets this long before the sweep sends another.
 _HEAD_START = timedelta(seconds=3)
-# The sweep sends one every two seconds for each row that waits: those that nobody has taken are worth nothing.
-_MESSAGE_LASTS = 10  # seconds
 
 
 @shared_task(name="approvals.execute")
@@ -46,7 +44,7 @@ def sweep(**_: Any) -> None:
     with going_on(logger, "forgetting challenges"):
         forget_challenges(now=now)
     with going_on(logger, "sending links"):
-        for delivery_id in outbox.due(channel=Channel.MAIL, now=now).values_list("pk", flat=True)[:100]:
+        for delivery_id, _owner_id in outbox.due_in_turn(channel=Channel.MAIL, now=now)[:100]:
             if not _wake_mail(delivery_id):
                 break
     with going_on(logger, "waking workers"):
@@ -67,14 +65,19 @@ def _forgotten(now: datetime) -> "QuerySet[ApprovalRequest, UUID]":
 
 @shared_task(name="approvals.mail_link")
 def mail_link(*, delivery_id: int, **_: Any) -> None:
-    """Send a delegate the link of one call."""
-    magic_links.mail(delivery_id=delivery_id, now=timezone.now())
+    """Send a delegate the link of one call, then what else is to be mailed: all wait for one mail server."""
+    shares.send_in_turn(
+        share="mail",
+        first=delivery_id,
+        more=lambda: outbox.due(channel=Channel.MAIL, now=timezone.now()).values_list("pk", flat=True).first(),
+        send=lambda pk: magic_links.mail(delivery_id=pk, now=timezone.now()),
+    )
 
 
 def wake_worker(approval_id: UUID) -> None:
     """Tell a worker that the row is ready. A lost message costs seconds: the sweep sends it again."""
     try:
-        execute_approved.apply_async(kwargs={"approval_id": str(approval_id)}, expires=_MESSAGE_LASTS)
+        execute_approved.apply_async(kwargs={"approval_id": str(approval_id)}, expires=MESSAGE_LASTS)
     except OperationalError:
         logger.warning("the broker did not take approval %s; the sweep will send it again", approval_id)
 
@@ -82,14 +85,15 @@ def wake_worker(approval_id: UUID) -> None:
 def wake_messengers(approval: ApprovalRequest, *, now: datetime) -> None:
     """Have sent what is to be sent about the row, if anything is: asked for, reminded of, or withdrawn."""
     for delivery_id, channel in outbox.due_about(owner_id=approval.owner_id, tag=tag_of(approval), now=now):
-        if not (wake_push if channel == Channel.PUSH else _wake_mail)(delivery_id):
+        is_push = channel == Channel.PUSH
+        if not (wake_push(delivery_id, owner_id=approval.owner_id) if is_push else _wake_mail(delivery_id)):
             return
 
 
 def _wake_mail(delivery_id: int) -> bool:
     """Have one message to a delegate sent; if the broker is away, the sweep does it later."""
     try:
-        mail_link.delay(delivery_id=delivery_id)
+        mail_link.apply_async(kwargs={"delivery_id": delivery_id}, expires=MESSAGE_LASTS)
     except OperationalError:
         logger.warning("the broker did not take mail %s; the sweep will send it again", delivery_id)
         return False

@@ -11,12 +11,13 @@ from agents.models import Member
 from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.on_record import check_asked
-from approvals.rows import SYSTEM, going_on, locked, record_change, save_changes
+from approvals.rows import SYSTEM, locked, record_change, save_changes
 from approvals.step_up import VIA, PasskeyDemanded, Proof, check_unsigned, is_demanded, keep_proof
 from approvals.telling import tag_of
 from audit.events import JSON, Actor, Event, Result
 from crash_points import Point, crash_point
 from notifications.inbox import withdraw
+from notifications.sweeping import going_on
 
 logger = logging.getLogger(__name__)
 

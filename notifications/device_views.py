@@ -49,7 +49,7 @@ def test(request: MemberRequest, device_id: UUID) -> HttpResponse:
         delivery = outbox.test(member=request.member, device_id=device_id, url=reverse("settings"), now=request.now)
     except PushDevice.DoesNotExist as error:
         raise Http404 from error
-    wake_push(delivery.pk)
+    wake_push(delivery.pk, owner_id=request.member.owner_id)
     messages.success(request, "A test notification is on its way.")
     return _see_other("settings")
 

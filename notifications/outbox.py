@@ -5,18 +5,23 @@ close it. A claim that never comes back is handed out again after its lease: a m
 a way that does no harm then.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from agents.delegate_model import Delegate
 from agents.models import Member
 from notifications.deliveries import ASKING, Channel, Delivery, Purpose, Seen
 from notifications.devices import PushDevice
 from notifications.models import Notification
+from notifications.sweeping import going_on
+
+logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=30)  # of one attempt
 BACKOFF = (2, 10, 30, 60, 120)  # seconds until the next attempt, unless the other side names more
@@ -78,7 +83,7 @@ def remind_due(*, now: datetime, limit: int = 200) -> int:
     due = Notification.objects.filter(remind_at__lte=now, withdrawn_at=None).order_by("remind_at")
     reminded = 0
     for pk in due.values_list("pk", flat=True)[:limit]:
-        with transaction.atomic(durable=True):
+        with going_on(logger, f"reminding of {pk}"), transaction.atomic(durable=True):
             line = due.select_for_update(skip_locked=True, no_key=True).filter(pk=pk).first()
             if line is None:
                 continue
@@ -117,6 +122,13 @@ def cancel(notification_id: int, *, now: datetime) -> None:
 def due(*, channel: Channel, now: datetime) -> QuerySet[Delivery]:
     """What is to be sent now, the longest waiting first."""
     return Delivery.objects.filter(channel=channel, next_try_at__lte=now).order_by("next_try_at", "pk")
+
+
+def due_in_turn(*, channel: Channel, now: datetime) -> "QuerySet[Delivery, tuple[int, UUID]]":
+    """The same, with the owners: every owner's first before any owner's second, so that none waits behind another."""
+    place = Window(RowNumber(), partition_by="notification__owner_id", order_by=["next_try_at", "pk"])
+    rows = due(channel=channel, now=now).annotate(place=place).order_by("place", "next_try_at", "pk")
+    return rows.values_list("pk", "notification__owner_id")
 
 
 def due_about(*, owner_id: UUID, tag: str, now: datetime) -> list[tuple[int, str]]:

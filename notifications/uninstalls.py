@@ -1,5 +1,6 @@
 """Agents that ask to be uninstalled: asked by the agent, decided by an admin, watched by whoever holds the token."""
 
+import logging
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -14,9 +15,11 @@ from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from notifications.inbox import notify, withdraw
 from notifications.models import UninstallRequest, UninstallStatus
+from notifications.sweeping import going_on
+
+logger = logging.getLogger(__name__)
 
 LIFETIME = timedelta(seconds=300)  # as long as the published client waits
-
 
 _SYSTEM = Actor("system", "worker", "AgentValet")
 
@@ -128,7 +131,7 @@ def expire_due(*, now: datetime, limit: int = 500) -> int:
     due = UninstallRequest.objects.filter(status=UninstallStatus.PENDING, expires_at__lte=now).order_by("expires_at")
     expired = 0
     for pk, agent_id in due.values_list("pk", "agent_id")[:limit]:
-        with transaction.atomic(durable=True):
+        with going_on(logger, f"expiring the request {pk} to be uninstalled"), transaction.atomic(durable=True):
             Agent.objects.select_for_update(of=("self",), no_key=True).get(pk=agent_id)
             wish = UninstallRequest.objects.select_related("agent").get(pk=pk)
             if wish.status == UninstallStatus.PENDING:
