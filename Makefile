@@ -38,8 +38,8 @@ races: $(TESTS) ## run the races of deciding and running 1,000 times each
 faults: $(TESTS) ## kill everything while 2,000 calls are approved (FAULTS_APPROVALS=…, FAULTS_SEED=…)
 	@$(BIN)/python -m pytest tests/faults $(ARGS)
 
-state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each
-	@STATE_MACHINE_EXAMPLES=5000 STATE_MACHINE_STEPS=100 $(BIN)/python -m pytest tests/approvals/test_state_machine.py $(ARGS)
+state-machine: $(TESTS) ## run 5,000 random stories of 100 steps each, in two processes
+	@STATE_MACHINE_EXAMPLES=5000 STATE_MACHINE_STEPS=100 $(BIN)/python -m pytest tests/approvals/test_state_machine.py --numprocesses 2 $(ARGS)
 
 fuzz: $(TESTS) ## send 300 requests per operation of the API, valid and not (SCHEMATHESIS_EXAMPLES=…)
 	@SCHEMATHESIS_EXAMPLES=$${SCHEMATHESIS_EXAMPLES:-300} $(BIN)/python -m pytest tests/api/test_schemathesis.py --numprocesses 2 $(ARGS)

@@ -46,6 +46,11 @@ class ApprovalQuerySet(models.QuerySet["ApprovalRequest"]):
         """Nothing more comes of it by itself: denied, expired, or approved and with an outcome."""
         return self.filter(Q(decision__in=[Decision.DENIED, Decision.EXPIRED]) | Q(executed_at__isnull=False))
 
+    def reaching(self) -> Self:
+        """Approved, and sent, perhaps sent, or still to be sent."""
+        is_open = Q(executed_at__isnull=True) | Q(outcome_unknown=True) | Q(result_status__isnull=False)
+        return self.filter(is_open, decision=Decision.APPROVED)
+
     def in_flight(self) -> Self:
         """Begun and without an outcome."""
         return self.filter(execution_started_at__isnull=False, executed_at__isnull=True)

@@ -9,6 +9,7 @@ from django.db.models import CharField, F, Func, OuterRef
 
 from approvals.binding import Tampered
 from approvals.models import ApprovalRequest, Finding
+from approvals.rights import RightLost
 from audit.chain import timestamp
 from audit.events import Event
 from audit.models import AuditEvent
@@ -78,8 +79,20 @@ def check_not_ended(approval: ApprovalRequest) -> None:
         raise Tampered("the audit log says that this call ended before")
 
 
-def is_known_to_have_happened(approval: ApprovalRequest) -> bool:
-    """Whether a finding on record, a person's or a late answer's, says so."""
-    rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
+def check_repeat(approval: ApprovalRequest) -> None:
+    """Of what is known to have happened no repeat is sent, nor a second one of what was sent again already.
+
+    The caller holds the head of the owner's chain, so that two repeats are checked one after the other.
+
+    Raises:
+        RightLost: a finding on record, a person's or a late answer's, says so; or another repeat was begun.
+    """
+    first = approval.again_of
+    if first is None:
+        return
+    rows = AuditEvent.objects.for_owner(first.owner_id).filter(approval_id=first.pk)
     checks = rows.filter(event=Event.APPROVAL_OUTCOME_CHECKED)
-    return any(check.metadata.get("found") == Finding.HAPPENED for check in checks)
+    if any(check.metadata.get("found") == Finding.HAPPENED for check in checks):
+        raise RightLost("already_happened", "The call that this one repeats was found to have happened.")
+    if first.repeats.reaching().filter(execution_started_at__isnull=False).exists():
+        raise RightLost("already_repeated", "The call that this one repeats was sent again already.")

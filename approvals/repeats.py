@@ -4,13 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Q
-
 from agents.authentication import Caller
 from agents.models import Member
 from approvals.asking import Ask, Repeat, past_twins, put_before_person
 from approvals.binding import Form, Tampered, check_row, check_seal, digest_of, write_form
-from approvals.models import ApprovalRequest, Decision, Finding
+from approvals.models import ApprovalRequest, Finding
 from approvals.outcome_record import check_outcome
 from approvals.rights import RightLost, coverage_of
 from approvals.rows import locked
@@ -53,7 +51,7 @@ def send_again(
         if not may_be_repeated(approval):
             raise CannotRepeat("Only a call that was not sent, or whose outcome is unknown, can be sent again.")
         first = _what_counts(approval, member)
-        waiting = _latest_repeat(first, now)
+        waiting = _waiting_repeat(first, now)
         if waiting is not None:
             return waiting, False
         form, coverage = _check_rights(first, now)
@@ -102,29 +100,27 @@ def _what_counts(approval: ApprovalRequest, member: Member) -> ApprovalRequest:
     return first
 
 
-def _latest_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | None:
+def _waiting_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | None:
     """The repeat that waits for a person.
 
     Raises:
-        CannotRepeat: the last one was sent, or is about to be.
+        CannotRepeat: one was sent, or is about to be.
     """
-    latest = first.repeats.order_by("-created_at").first()
-    if latest is None or latest.decision in {Decision.DENIED, Decision.EXPIRED}:
-        return None
-    if latest.decision == Decision.PENDING:
-        return latest if now < latest.expires_at else None
-    if latest.executed_at is None:
-        raise CannotRepeat("It was sent again already, and is under way.", instead=latest)
-    if latest.outcome_unknown or latest.result_status is not None:
-        raise CannotRepeat("It was sent again already: go on from there.", instead=latest)
-    return None
+    repeats = first.repeats.order_by("created_at")
+    reached = repeats.reaching().last()
+    if reached is None:
+        return repeats.pending(now).last()
+    if reached.executed_at is None:
+        raise CannotRepeat("It was sent again already, and is under way.", instead=reached)
+    raise CannotRepeat("It was sent again already: go on from there.", instead=reached)
 
 
 def _check_own_calls(first: ApprovalRequest, digests: set[str]) -> None:
     """Raises CannotRepeat where the agent has asked for the same call since, and it was sent or is about to be."""
-    reached = Q(executed_at__isnull=True) | Q(outcome_unknown=True) | Q(result_status__isnull=False)
-    own = ApprovalRequest.objects.for_agent(first.agent_id).filter(
-        reached, digest__in=digests, decision=Decision.APPROVED, created_at__gt=first.created_at, again_of=None
+    own = (
+        ApprovalRequest.objects.for_agent(first.agent_id)
+        .reaching()
+        .filter(digest__in=digests, created_at__gt=first.created_at, again_of=None)
     )
     later = own.order_by("-created_at").first()
     if later is not None:

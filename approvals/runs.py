@@ -14,7 +14,7 @@ from approvals.envelope import Answer, meta
 from approvals.late_answers import note_late
 from approvals.models import ApprovalRequest, Decision
 from approvals.on_record import check_asked, check_decided
-from approvals.outcome_record import OUTCOME, check_not_ended, is_known_to_have_happened, outcome_digest
+from approvals.outcome_record import OUTCOME, check_not_ended, check_repeat, outcome_digest
 from approvals.rights import START_WITHIN, RightLost, current_coverage
 from approvals.rows import (
     SYSTEM,
@@ -105,8 +105,7 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             check_asked(approval)
             check_decided(approval)
             check_not_ended(approval)
-            if approval.again_of is not None and is_known_to_have_happened(approval.again_of):
-                raise RightLost("already_happened", "The call that this one repeats was found to have happened.")
+            check_repeat(approval)
             coverage = current_coverage(approval=approval, form=form, now=now)
             check_demand(approval, coverage)
         except Tampered as error:

@@ -226,6 +226,31 @@ def test_a_repeat_that_came_to_nothing_can_be_asked_for_again(acme: Side, end: s
     assert third.again_of_id == first.pk  # the one that may have happened, not the one that was never sent
 
 
+def test_of_two_repeats_one_is_sent(acme: Side, platform: CountingPlatform) -> None:
+    """A clock that is put back brings a card to life again that was too late when the second was made."""
+    first = lost(acme)
+    second, _ = again(acme, first)
+    Scope.objects.filter(name="chat:write").update(rules=["POST /**"])  # it is no twin of the second: other rules
+    third, is_new = again(acme, first, now=timezone.now() + timedelta(seconds=601))
+    assert is_new
+    sent, refused = run(approve(acme, third)), run(approve(acme, second))
+    assert sent.result_status == 200
+    assert (refused.execution_error or "").endswith("was sent again already. Nothing was sent.")
+    assert [request["headers"]["Idempotency-Key"] for request in platform.requests] == [str(third.pk)]
+
+
+def test_a_repeat_that_was_denied_by_a_fast_clock_hides_none_that_was_sent(acme: Side) -> None:
+    first = lost(acme)
+    denied, _ = again(acme, first, now=timezone.now() + timedelta(hours=1))
+    services.deny(
+        member=acme.approver, approval_id=denied.pk, digest=denied.digest, via="dashboard", now=denied.created_at
+    )
+    sent = run(approve(acme, again(acme, first)[0]))
+    with pytest.raises(CannotRepeat) as refused:
+        again(acme, first)
+    assert refused.value.instead == sent
+
+
 def _answered(side: Side) -> ApprovalRequest:
     return run(approve(side, submit(side)))
 
