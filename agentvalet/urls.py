@@ -4,6 +4,7 @@ What stands in `sure` asks the person at the screen again who they are (`agents.
 """
 
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.urls import path
 from django.views.generic import RedirectView
 
@@ -32,6 +33,8 @@ from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
 from platforms import registration_api as registrations
 from platforms.first_steps import first_steps
+
+admin.site.unregister(Group)  # rights are roles here, and /admin only reads
 
 urlpatterns = [
     # Agents
@@ -170,6 +173,10 @@ urlpatterns = [
     path("offline", installable.offline, name="offline"),
     # Operators
     path("health", health.health, name="health"),
+    # The admin's own forms count no guesses and leave nothing on record: these stand before them.
+    path("admin/login/", RedirectView.as_view(pattern_name="sign-in")),
+    path("admin/logout/", people.sign_out),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="settings")),
     path("admin/", admin.site.urls),
 ]
 

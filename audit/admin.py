@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -44,6 +44,13 @@ class ReadOnlyAdmin(admin.ModelAdmin[Any]):
         owner_ids = inspected_owner_ids(request)
         rows = super().get_queryset(request)
         return rows if owner_ids is None else rows.filter(owner_id__in=owner_ids)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """404 for what is not there, as everywhere here; Django's own admin goes back to the index with a sentence."""
+        found = super().get_object(request, object_id, from_field)
+        if found is None:
+            raise Http404
+        return found
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
