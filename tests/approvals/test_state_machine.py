@@ -107,7 +107,7 @@ class Product(RuleBasedStateMachine):
         return row.pk
 
     @precondition(lambda self: self.model.asks and all(self.model.rights.values()))
-    @rule(text=st.integers(0, 4), how=st.sampled_from(["lost", "lost", "crashed", "not noticed", "run"]))
+    @rule(text=st.integers(0, 4), how=st.sampled_from(["lost", "repeated", "crashed", "not noticed", "run"]))
     def ask_and_approve(self, text: int, how: str) -> None:
         """The usual order of things, so that what comes after it is reached often."""
         pk = self._ask(text)
@@ -115,7 +115,10 @@ class Product(RuleBasedStateMachine):
         if how == "run":
             self._run(pk, messages=1)
         else:
-            self._run_and_crash(pk, sent=how != "crashed", noticed=how == "lost")
+            self._run_and_crash(pk, sent=how != "crashed", noticed=how in {"lost", "repeated"})
+        if how == "repeated":
+            self._send_again(pk)
+            self._decide(list(self.model.calls)[-1], approve=True, stale=False)
 
     @precondition(lambda self: not self.model.asks and self.model.may_ask())
     @rule()
