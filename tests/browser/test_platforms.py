@@ -1,48 +1,13 @@
-"""The pages about platforms in a real browser: everybody can use them, and a person connects, tests and disconnects."""
+"""The pages about platforms in a real browser: a person connects, tests and disconnects."""
 
 import pytest
 from playwright.sync_api import expect
 
-from platforms.models import Connection, Platform, Scope
+from platforms.models import Connection
 from tests.browser.conftest import OpenPage
-from tests.browser.test_access import LOOKS, check, profile
-from tests.browser.test_desk import targets_are_large_enough
 from tests.pages.scene import Scene
-from tests.world import make_connection, new_token
 
 pytestmark = pytest.mark.browser
-
-
-def fill(scene: Scene) -> None:
-    """Several connections, one with a long name, an identity and a hint, one that is refused."""
-    Platform.objects.update(category="Communication", test_call={"method": "GET", "endpoint": "/me", "identity": {}})
-    second = make_connection(scene.platform, new_token(), label="Billing " * 20, default=False)
-    Connection.objects.filter(pk=second.pk).update(
-        status="reauth_needed",
-        require_approval=True,
-        hint="For invoices and nothing else. " * 10,
-        identity={"display_name": "Robot " * 20, "email": "robot@acme.example", "account_id": "U" * 60},
-    )
-    Scope.objects.update(covers="Posts messages, and deletes them. " * 5, step_up="passkey")
-    scene.add_platform("z" * 63, base_url=f"https://{'x' * 60}.example.com/{'y' * 80}", connection="org", scopes={})
-
-
-@LOOKS
-@pytest.mark.parametrize("role", ["admin", "auditor"])
-def test_everybody_can_use_the_pages(scene: Scene, open_page: OpenPage, width: int, scheme: str, role: str) -> None:
-    fill(scene)
-    page = open_page("/platforms", member=getattr(scene, role), **profile(width, scheme))
-    paths = ["/platforms", "/platforms/acme-chat", f"/platforms/{'z' * 63}"]
-    if role == "admin":
-        paths += ["/catalogue/shopify", "/catalogue/custom", "/platforms/acme-chat/connect"]
-        paths += [f"/connections/{scene.connection.pk}/{verb}" for verb in ("reauth", "disconnect")]
-    for path in paths:
-        page.goto(path)
-        for summary in page.locator("main summary:visible").all():
-            summary.click()
-        check(page)
-        if width < 700:
-            targets_are_large_enough(page)
 
 
 @pytest.mark.parametrize("script", [True, False])
