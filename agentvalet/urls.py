@@ -109,6 +109,7 @@ urlpatterns = [
     path("approve", link_views.approve, name="magic-link"),
     path("approvals", views.queue, name="approvals"),
     path("approvals/seen", views.seen, name="approvals-seen"),
+    path("approvals/told", views.told, name="approvals-told"),
     path("approvals/deny", decisions.deny_selected, name="deny-selected"),
     path("approvals/history", history.history, name="approval-history"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),

@@ -17,7 +17,7 @@ from approvals.endings import Earlier, Ending, earlier_calls, ending_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.payload import Payload
 from approvals.step_up import is_demanded
-from approvals.told import Told, told_of
+from approvals.told import Telling, told_of
 from platforms.models import StepUp
 from platforms.step_up import scopes_that_demand
 
@@ -50,7 +50,7 @@ class Card:
     platform: SafeString
     scope: SafeString
     call: Call | None  # None if it has not been read (`too_long`) or cannot be
-    told: list[Told]  # who was told, and whether it arrived
+    told: Telling  # who was told, and whether it arrived
     too_long: bool  # for a list: it is read, and decided on, on its own page
     reason: SafeString
     connection: SafeString
@@ -103,7 +103,7 @@ class Outcome:
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
     """The cards of a list, in the given order. A row without its `form` is too long for it (`approvals.listing`)."""
     rows = list(approvals)
-    last_made, earlier, parents, told = _last_made(rows), earlier_calls(rows), parents_of(rows), told_of(rows)
+    last_made, earlier, parents, told = _last_made(rows), earlier_calls(rows), parents_of(rows), told_of(rows, now=now)
     demanding = {pair for owner_id in {row.owner_id for row in rows} for pair in scopes_that_demand(owner_id=owner_id)}
     return [
         _make_card(
@@ -129,7 +129,7 @@ def make_card(*, approval: ApprovalRequest, now: datetime, note: str = "") -> Ca
         last_made=_last_made([approval]),
         earlier=earlier_calls([approval]),
         parents=parents_of([approval]),
-        told=told_of([approval]),
+        told=told_of([approval], now=now),
         step_up=is_demanded(approval),
         note=note,
     )
@@ -144,7 +144,7 @@ def _make_card(
     step_up: bool,
     earlier: Mapping[UUID, Earlier],
     parents: Mapping[str, str],
-    told: Mapping[UUID, list[Told]],
+    told: Mapping[UUID, Telling],
     note: str = "",
 ) -> Card:
     state = state_of(approval, now)
@@ -162,7 +162,7 @@ def _make_card(
         platform=reveal_html(approval.platform),
         scope=reveal_html(approval.scope),
         call=call,
-        told=told.get(approval.pk, []),
+        told=told[approval.pk],
         too_long=not was_read or (call is not None and call.too_long),
         reason=reveal_html(approval.reason) if approval.reason else SafeString(""),
         connection=reveal_html(approval.connection_label),

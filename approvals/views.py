@@ -3,6 +3,7 @@
 A script of ours asks for parts of the pages.
 """
 
+import re
 from uuid import UUID
 
 from django.http import Http404, HttpRequest, HttpResponse
@@ -19,8 +20,10 @@ from approvals.listing import list_queue
 from approvals.models import ApprovalQuerySet, ApprovalRequest, Queue
 from approvals.phones import lands_on_phone_pages
 from approvals.presentation import make_card, make_cards, outcome_of
+from approvals.told import told_of
 from notifications import outbox
 
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 MOST_OUTCOMES = 10  # toasts of one refresh
 
 
@@ -93,6 +96,15 @@ def seen(request: MemberRequest) -> HttpResponse:
     tags = [f"approval:{text}" for text in request.POST.getlist("id")[:100] if "\0" not in text]
     outbox.note_seen(member=request.member, tags=tags, now=request.now)
     return HttpResponse(status=204)
+
+
+@never_cache
+@require_safe
+def told(request: MemberRequest) -> HttpResponse:
+    """For pages that stay open: who was told of these calls (`id`, once for each). Others' are skipped."""
+    ids = [UUID(text) for text in request.GET.getlist("id")[:100] if _UUID.fullmatch(text)]
+    rows = _rows(request).filter(pk__in=ids).only("pk", "owner_id").order_by("pk")
+    return render(request, "approvals/_told_all.html", {"all": told_of(rows, now=request.now).values()})
 
 
 @never_cache

@@ -115,6 +115,22 @@ def test_a_call_is_notified_of_and_a_click_opens_its_page(scene: Scene, phone: P
     assert ApprovalRequest.objects.get(pk=approval.pk).decision == "pending"  # a notification decides nothing
 
 
+def test_the_open_page_says_what_arrived_without_being_drawn_anew(
+    scene: Scene, open_page: OpenPage, push_service: PushService
+) -> None:
+    push_service.device(scene.admin)
+    approval = scene.submit({"n": 1})
+    page = open_page("/approvals")
+    page.locator("summary").click()
+    told = page.locator(f'[data-told="{approval.pk}"]')
+    expect(told).to_contain_text("on its way")
+    page.evaluate("() => { document.querySelector('[data-card]').kept = true; }")
+    send_due()
+    page.clock.run_for(3000)
+    expect(told).to_contain_text(": pushed ")
+    assert page.evaluate("document.querySelector('[data-card]').kept")
+
+
 def click(phone: Phone, action: str) -> list[str]:
     """Click on the notification or one of its actions, in the service worker; what it opens."""
     context: BrowserContext = phone.page.context
