@@ -71,6 +71,12 @@ def remove(*, member: Member, delegate_id: UUID, request_id: UUID, now: datetime
     return delegate
 
 
+def has_passkey(delegate: Delegate) -> bool:
+    """Whether its mailbox is that of a member of the same owner who has registered a passkey."""
+    members = Member.objects.filter(owner_id=delegate.owner_id, user__email__iexact=delegate.email)
+    return members.filter(user__passkeys__isnull=False).exists()
+
+
 def _locked(member: Member, delegate_id: UUID) -> Delegate:
     return Delegate.objects.for_owner(member.owner).select_for_update(of=("self",), no_key=True).get(pk=delegate_id)
 

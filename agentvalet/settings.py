@@ -308,8 +308,9 @@ EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
 EMAIL_HOST, EMAIL_PORT = _mail["EMAIL_HOST"] or "localhost", _mail["EMAIL_PORT"] or 25
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"] or "", _mail["EMAIL_HOST_PASSWORD"] or ""
 EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
-EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = setting("AGENTVALET_EMAIL_FROM") or f"AgentValet <agentvalet@{_public.hostname}>"
+EMAIL_TIMEOUT = 10  # seconds for each answer of the mail server
+_mail_host = "localhost" if ":" in _public.hostname else _public.hostname  # no IPv6 address
+DEFAULT_FROM_EMAIL = setting("AGENTVALET_EMAIL_FROM") or f"AgentValet <agentvalet@{_mail_host}>"
 PUSH_TRANSPORT = "platforms.push_transport.post"  # the guarded way out, which is a layer above what uses it
 PUSH_CONTACT = PUBLIC_URL if HTTPS else "mailto:agentvalet@localhost"  # for push services, should we bother them
 

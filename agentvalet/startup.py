@@ -13,6 +13,7 @@ import psycopg
 import redis
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.mail.message import sanitize_address
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -117,6 +118,13 @@ def check_settings() -> None:
         receipt_keys.check_keys()
     except ImproperlyConfigured as error:
         raise StartRefused(str(error)) from None
+    try:
+        sanitize_address(settings.DEFAULT_FROM_EMAIL, "utf-8")
+    except ValueError:
+        raise StartRefused(
+            "AGENTVALET_EMAIL_FROM is no sender's address: give one as in AgentValet <valet@example.com>, a name with"
+            " commas in quotes."
+        ) from None
     try:
         vault.check_keys()
     except vault.VaultError as error:

@@ -162,7 +162,7 @@ def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> Ht
     except REFUSALS as error:
         note_refused_decision(
             error,
-            member=request.member,
+            decider=request.member,
             request_id=request.request_id,
             address=client_address(request),
             now=request.now,

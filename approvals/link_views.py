@@ -17,16 +17,17 @@ from agents.errors import ApiError
 from agents.http import client_address, stamped
 from agents.throttling import check_rate, network_of
 from approvals import services
+from approvals.decision_refusals import note_refused_decision
 from approvals.decision_views import CHANGED, TAMPERED
 from approvals.link_tokens import VIA
 from approvals.magic_links import DeadLink, follow
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
-from approvals.step_up import PasskeyDemanded
-from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
+from approvals.step_up import PasskeyDemanded, is_demanded_of
+from approvals.transitions import AlreadyDecided, DeciderGone, RowTampered, StaleDigest
 
 _COOKIE = "agentvalet_link"
-STEP_UP = "This scope is decided on with a passkey, which a delegate has none of. Nothing was decided."
+STEP_UP = "This is decided on with a passkey, by somebody who is signed in. Nothing was decided."
 RELOAD = "This page is out of date, or the browser keeps no cookies. Nothing was decided: open the link again."
 
 
@@ -47,7 +48,8 @@ def approve(request: HttpRequest) -> HttpResponse:
     except DeadLink as error:
         raise Http404 from error
     if approval.decision != Decision.PENDING:
-        return _closed(_sentence(request, f"{sentence_of_decision(approval)}."))
+        status = 409 if request.method == "POST" else 200
+        return _closed(_sentence(request, f"{sentence_of_decision(approval)}.", status=status))
     if request.method == "POST":
         return _closed(_decide(request, approval, delegate, token))
     return _closed(_page(request, approval, delegate, token))
@@ -55,10 +57,12 @@ def approve(request: HttpRequest) -> HttpResponse:
 
 def _decide(request: HttpRequest, approval: ApprovalRequest, delegate: Delegate, token: str) -> HttpResponse:
     given, sent = request.COOKIES.get(_COOKIE, ""), request.POST.get("form", "")
-    if not given or not hmac.compare_digest(_form_key(given, token).encode(), sent.encode("utf-8", "replace")):
+    if not given or not hmac.compare_digest(form_key(given, token).encode(), sent.encode("utf-8", "replace")):
         return _page(request, approval, delegate, token, note=RELOAD, status=403)
     try:
         return _sentence(request, _take(request, approval, delegate))
+    except (services.NotAllowed, DeciderGone) as error:
+        raise Http404 from error
     except AlreadyDecided as error:
         return _sentence(request, f"{sentence_of_decision(error.approval)}.", status=409)
     except RowTampered as error:
@@ -66,21 +70,25 @@ def _decide(request: HttpRequest, approval: ApprovalRequest, delegate: Delegate,
     except StaleDigest as error:
         return _page(request, error.approval, delegate, token, note=CHANGED, status=409)
     except PasskeyDemanded as error:
+        stamp = stamped(request)
+        note_refused_decision(
+            error, decider=delegate, request_id=stamp.request_id, address=client_address(request), now=stamp.now
+        )
         return _page(request, error.approval, delegate, token, note=STEP_UP, status=403)
 
 
 def _take(request: HttpRequest, approval: ApprovalRequest, delegate: Delegate) -> str:
-    """What was decided, in a sentence. A form without one of the two buttons denies."""
+    """What was decided, in a sentence. A form without one of the two buttons denies, and so does one with a reason."""
     digest, now = request.POST.get("digest", ""), stamped(request).now
-    if request.POST.get("decision") == "approve":
+    reason = request.POST.get("reason", "").replace("\0", "").strip()
+    if request.POST.get("decision") == "approve" and not reason:
         services.approve(member=delegate, approval_id=approval.pk, digest=digest, via=VIA, now=now)
         return "Approved. The call is on its way."
-    reason = request.POST.get("reason", "").replace("\0", "").strip()
     services.deny(member=delegate, approval_id=approval.pk, digest=digest, reason=reason, via=VIA, now=now)
     return "Denied. Nothing was sent."
 
 
-def _form_key(cookie: str, token: str) -> str:
+def form_key(cookie: str, token: str) -> str:
     """What the form carries: only a page that we sent to this browser for this link has it."""
     return salted_hmac("agentvalet.magic-link-form", f"{cookie} {token}", algorithm="sha256").hexdigest()
 
@@ -101,13 +109,21 @@ def _page(
         "approval": approval,
         "owner": delegate.owner,
         "token": token,
-        "form": _form_key(cookie, token),
+        "form": form_key(cookie, token),
         "note": note,
         "for_delegate": True,
+        "passkey": "" if not is_demanded_of(delegate, approval) else "scope" if card.step_up else "own",
     }
     response = render(request, "approvals/link.html", context, status=status)
     response.set_cookie(
-        _COOKIE, cookie, max_age=3600, path="/approve", secure=settings.HTTPS, httponly=True, samesite="Strict"
+        # Lax: with Strict, whoever opens the link from webmail for a second time would get another cookie.
+        _COOKIE,
+        cookie,
+        max_age=3600,
+        path="/approve",
+        secure=settings.HTTPS,
+        httponly=True,
+        samesite="Lax",
     )
     return response
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agents import webauthn_site
+from agents.delegate_model import Delegate
+from agents.delegates import has_passkey
 from agents.models import Member
 from agents.passkey_answers import PasskeyRefused
 from agents.passkey_keys import spki
@@ -44,6 +46,11 @@ def is_demanded(approval: ApprovalRequest) -> bool:
     return approval.step_up == StepUp.PASSKEY or demands_passkey(
         owner_id=approval.owner_id, platform=approval.platform, scope=approval.scope
     )
+
+
+def is_demanded_of(decider: Member | Delegate, approval: ApprovalRequest) -> bool:
+    """Also of a delegate whose mailbox is that of a member with a passkey: it decides on nothing without that."""
+    return is_demanded(approval) or (isinstance(decider, Delegate) and has_passkey(decider))
 
 
 def decided(approval: ApprovalRequest, decision: str, approver_id: str) -> dict[str, str]:

@@ -81,6 +81,6 @@ def deny_together(
                 )
             )
         except (AlreadyDecided, StaleDigest, PasskeyDemanded) as refusal:
-            note_refused_decision(refusal, member=member, request_id=request_id, address=address, now=now)
+            note_refused_decision(refusal, decider=member, request_id=request_id, address=address, now=now)
             outcome.refused.append(refusal)
     return outcome

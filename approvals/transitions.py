@@ -12,7 +12,7 @@ from approvals.binding import Tampered, check_row, seal_of
 from approvals.models import ApprovalRequest, Decision
 from approvals.on_record import check_asked
 from approvals.rows import SYSTEM, locked, record_change, save_changes
-from approvals.step_up import VIA, PasskeyDemanded, Proof, check_unsigned, is_demanded, keep_proof
+from approvals.step_up import VIA, PasskeyDemanded, Proof, check_unsigned, is_demanded_of, keep_proof
 from approvals.telling import tag_of
 from audit.events import JSON, Actor, Event, Result
 from crash_points import Point, crash_point
@@ -40,6 +40,10 @@ class StaleDigest(Exception):
         self.approval = approval
 
 
+class DeciderGone(Exception):
+    """The delegate was removed or paused a moment ago."""
+
+
 class RowTampered(StaleDigest):
     """The row is not what the agent asked for: nobody decides on it. On record as `approval.tampered`."""
 
@@ -53,8 +57,9 @@ def approve(
         ApprovalRequest.DoesNotExist: not a row of the member's owner.
         AlreadyDecided: by somebody else, or by time.
         StaleDigest: `digest` is not that of the row; RowTampered: the row was changed since it was asked for.
-        PasskeyDemanded: the scope takes a passkey, and there is no `proof`.
+        PasskeyDemanded: it takes a passkey (`step_up.is_demanded_of`), and there is no `proof`.
         PasskeyRefused: see `approvals.step_up.keep_proof`.
+        DeciderGone: see there.
     """
     return _decide(
         member=member,
@@ -105,12 +110,13 @@ def _decide(
         raise ValueError("A decision is by passkey when there is proof of it, and only then.")
     with transaction.atomic(durable=True):
         approval = locked(approval_id, member.owner)
+        _hold_decider(member)
         if approval.decision == Decision.PENDING and now >= approval.expires_at:
             expire(approval, now=now)  # committed below: what is raised is raised after the block
         open_before = approval.decision == Decision.PENDING
         tampering = _tampering_with(approval) if open_before else ""
         stale = digest != approval.digest
-        lacking = proof is None and is_demanded(approval)
+        lacking = proof is None and is_demanded_of(member, approval)
         if tampering:
             actor = _identity(member)[2]
             said: dict[str, JSON] = {"error": f"Refused: {tampering}. Nothing was decided.", "via": via}
@@ -161,6 +167,14 @@ def _decide(
     if lacking:
         raise PasskeyDemanded(approval)
     return approval
+
+
+def _hold_decider(decider: Decider) -> None:
+    """A delegate is one until the decision is on record: locked, after the approval row. Raises DeciderGone."""
+    if isinstance(decider, Delegate):
+        rows = Delegate.objects.filter(pk=decider.pk, is_active=True).select_for_update(of=("self",), no_key=True)
+        if not rows.values_list("pk", flat=True).first():
+            raise DeciderGone(decider.email)
 
 
 def _identity(decider: Decider) -> tuple[str, str, Actor]:

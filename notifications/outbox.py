@@ -1,8 +1,8 @@
 """The outbox: what is to be sent, handed to one worker at a time; what came of it. No network in here.
 
 `ask` writes rows in the transaction of the matter itself; `claim` hands one out and `arrived`, `failed` or `give_up`
-close it. A claim that never comes back is handed out again after its lease: a message may go out twice, and is sent in
-a way that does no harm then.
+close it. A claim that never comes back is handed out again after its lease, a few times: a message may go out twice,
+and is sent in a way that does no harm then. What has arrived has arrived, whoever's claim it is by then.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet, Window
 from django.db.models.functions import RowNumber
@@ -23,8 +24,14 @@ from notifications.sweeping import going_on
 
 logger = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=30)  # of one attempt
+_MAIL_ANSWERS = 14  # of a mail server to one message, TLS and signing in among them; it has EMAIL_TIMEOUT for each
+# Of one attempt: longer than whoever sends waits for the other side, or two would send the same.
+LEASES = {
+    Channel.PUSH: timedelta(seconds=30),
+    Channel.MAIL: timedelta(seconds=10 + _MAIL_ANSWERS * settings.EMAIL_TIMEOUT),
+}
 BACKOFF = (2, 10, 30, 60, 120)  # seconds until the next attempt, unless the other side names more
+_MOST_ATTEMPTS = len(BACKOFF) + 1
 _AGAIN_SOON = timedelta(seconds=1)
 
 
@@ -151,11 +158,14 @@ def claim(*, delivery_id: int, now: datetime) -> Delivery | None:
             row.next_try_at, row.under_way = None, False
         elif row.purpose == Purpose.WITHDRAWAL and _is_being_told(row, now):
             row.next_try_at = now + _AGAIN_SOON
+        elif row.attempts >= _MOST_ATTEMPTS:
+            row.next_try_at, row.under_way = None, False
+            row.failure = row.failure or "No attempt to send it has come to an end."
         else:
             row.attempts += 1
             row.under_way = True
-            row.next_try_at = now + LEASE
-        row.save(update_fields=["attempts", "under_way", "next_try_at"])
+            row.next_try_at = now + LEASES[Channel(row.channel)]
+        row.save(update_fields=["attempts", "under_way", "next_try_at", "failure"])
     return row if row.under_way else None
 
 
@@ -166,18 +176,19 @@ def _is_being_told(withdrawal: Delivery, now: datetime) -> bool:
 
 
 def arrived(delivery: Delivery, *, now: datetime) -> None:
-    """The other side has taken it."""
-    _close(delivery, next_try_at=None, arrived_at=now, failure="")
+    """The other side has taken it, in whichever attempt."""
+    open_rows = Delivery.objects.filter(pk=delivery.pk, arrived_at=None)
+    open_rows.update(under_way=False, next_try_at=None, arrived_at=now, failure="")
 
 
 def give_up(delivery: Delivery, *, failure: str) -> None:
     """It cannot arrive. `failure` is one sentence for the card."""
-    _close(delivery, next_try_at=None, arrived_at=None, failure=failure)
+    _close(delivery, next_try_at=None, failure=failure)
 
 
 def failed(delivery: Delivery, *, failure: str, now: datetime, wait: timedelta | None = None) -> None:
     """It did not arrive this time. `wait` is how long the other side wants to be left alone."""
-    if delivery.attempts > len(BACKOFF):
+    if delivery.attempts >= _MOST_ATTEMPTS:
         give_up(delivery, failure=failure)
         return
     pause = timedelta(seconds=BACKOFF[delivery.attempts - 1])
@@ -186,13 +197,13 @@ def failed(delivery: Delivery, *, failure: str, now: datetime, wait: timedelta |
     if delivery.purpose in ASKING and expires_at is not None and again >= expires_at:
         give_up(delivery, failure=failure)
         return
-    _close(delivery, next_try_at=again, arrived_at=None, failure=failure)
+    _close(delivery, next_try_at=again, failure=failure)
 
 
-def _close(delivery: Delivery, *, next_try_at: datetime | None, arrived_at: datetime | None, failure: str) -> None:
+def _close(delivery: Delivery, *, next_try_at: datetime | None, failure: str) -> None:
     """End the attempt that `delivery` was claimed for; if its lease ran out, another has it, and this one's is late."""
     mine = Delivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts, under_way=True)
-    mine.update(under_way=False, next_try_at=next_try_at, arrived_at=arrived_at, failure=failure[:300])
+    mine.update(under_way=False, next_try_at=next_try_at, failure=failure[:300])
 
 
 def test(*, member: Member, device_id: UUID, url: str, now: datetime) -> Delivery:

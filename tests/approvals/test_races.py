@@ -13,14 +13,18 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
+from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from agents import lifecycle
 from agents.models import Agent, AgentStatus
+from agents.onetime import hash_of
 from approvals import transitions
 from approvals.evidence import PasskeyEvidence
 from approvals.execution import execute
+from approvals.link_tokens import MagicLink
+from approvals.link_views import form_key
 from approvals.models import ApprovalRequest, Finding
 from approvals.outcomes import AlreadyChecked
 from approvals.repeats import CannotRepeat
@@ -29,10 +33,12 @@ from audit.events import Actor
 from audit.models import AuditEvent
 from platforms.grants import Change, revoke
 from platforms.models import Grant
+from tests.approvals.links import delegate_of
 from tests.approvals.test_decisions import approve, deny
 from tests.approvals.test_repeats import again, check, lost
 from tests.authenticator import Authenticator
-from tests.pages.passkeys import Person, begin, finish
+from tests.pages.passkeys import FRAGMENT, Person, begin, finish
+from tests.pages.scene import signed_in
 from tests.world import CountingPlatform, Side, make_side, submit
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
@@ -40,7 +46,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def acme(transactional_db: None, platform: CountingPlatform) -> Side:
+def acme(transactional_db: None, platform: CountingPlatform, settings: Settings) -> Side:
+    settings.ANONYMOUS_PER_MINUTE = 1_000_000  # 1,000 rounds with links
     return make_side("Acme", base_url=platform.url, token=platform.token)
 
 
@@ -253,22 +260,82 @@ def test_the_same_call_at_the_same_moment_is_one_card(acme: Side, settings: Sett
         assert ApprovalRequest.objects.count() == round_ + 1
 
 
-def test_of_a_passkey_and_a_button_one_wins_and_the_other_learns_who_did(acme: Side) -> None:
-    person = Person(acme.admin)
+# --- Ways to decide: each gives, for a row, what the press of one button posts. All through HTTP, as people do it.
+
+Press = Callable[[ApprovalRequest, str], Callable[[], Any]]
+
+
+def with_a_button(side: Side) -> Press:
+    client = signed_in(side.approver)
+
+    def press(approval: ApprovalRequest, verb: str) -> Callable[[], Any]:
+        sent = {"digest": approval.digest}
+        return partial(client.post, f"/approvals/{approval.pk}/{verb}", sent, headers=FRAGMENT)
+
+    return press
+
+
+def with_a_passkey(side: Side) -> Press:
+    person = Person(side.admin)
     person.register()
+
+    def press(approval: ApprovalRequest, verb: str) -> Callable[[], Any]:
+        credential = person.device.get(begin(person, approval, verb).json())
+        return partial(finish, person, approval, credential, verb)
+
+    return press
+
+
+def with_a_link(side: Side) -> Press:
+    delegate, client = delegate_of(side, f"{uuid4().hex}@elsewhere.example"), Client()
+    client.cookies["agentvalet_link"] = "x"
+
+    def press(approval: ApprovalRequest, verb: str) -> Callable[[], Any]:
+        token = f"lnk_{uuid4().hex}"
+        MagicLink.objects.create(
+            approval=approval, delegate=delegate, token_hash=hash_of(token), created_at=timezone.now()
+        )
+        sent = {"token": token, "form": form_key("x", token), "digest": approval.digest, "decision": verb}
+        return partial(client.post, "/approve", sent)
+
+    return press
+
+
+WAYS: dict[str, tuple[Callable[[Side], Press], str]] = {
+    "button": (with_a_button, "dashboard"),
+    "link": (with_a_link, "magic_link"),
+    "passkey": (with_a_passkey, "passkey"),
+}
+MEETINGS = [("link", "button"), ("link", "link"), ("passkey", "button"), ("passkey", "link")]
+VERBS = [("approve", "approve"), ("approve", "deny"), ("deny", "approve"), ("deny", "deny")]
+
+
+@pytest.mark.parametrize("ways", MEETINGS, ids=" and ".join)
+def test_of_two_ways_to_decide_one_wins_and_the_other_learns_who_did(acme: Side, ways: tuple[str, str]) -> None:
+    presses = [WAYS[way][0](acme) for way in ways]
+    for round_, verbs in ((round_, VERBS[round_ % len(VERBS)]) for round_ in range(ROUNDS)):
+        approval = submit(acme, body=f'{{"round":{round_}}}')
+        pressed = [press(approval, verb) for press, verb in zip(presses, verbs, strict=True)]
+        answers = list(together(*pressed))
+        won = [answer.status_code in {200, 204} for answer in answers]
+        assert sorted(won) == [False, True], [answer.status_code for answer in answers]
+        approval.refresh_from_db()
+        winner = won.index(True)
+        decision = {"approve": "approved", "deny": "denied"}[verbs[winner]]
+        assert (approval.decision, approval.decided_via) == (decision, WAYS[ways[winner]][1])
+        assert events(approval) == ["approval.requested", f"approval.{decision}"]
+        assert answers[1 - winner].status_code == 409
+        assert f"Already {decision} by {approval.decided_by} at" in answers[1 - winner].content.decode()
+        assert PasskeyEvidence.objects.filter(pk=approval.pk).exists() is (approval.decided_via == "passkey")
+
+
+def test_one_link_pressed_twice_decides_once(acme: Side) -> None:
+    press = with_a_link(acme)
     for round_ in range(ROUNDS):
         approval = submit(acme, body=f'{{"round":{round_}}}')
-        credential = person.device.get(begin(person, approval).json())
-        signed, pressed = together(
-            partial(finish, person, approval, credential),
-            partial(deny, acme, approval, member=acme.approver),
-        )
-        approval.refresh_from_db()
-        by_passkey = approval.decided_via == "passkey"
-        assert signed.status_code == (200 if by_passkey else 409)
-        assert isinstance(pressed, AlreadyDecided if by_passkey else ApprovalRequest)
-        assert PasskeyEvidence.objects.filter(pk=approval.pk).exists() is by_passkey
-        assert events(approval) == ["approval.requested", "approval.approved" if by_passkey else "approval.denied"]
+        twice = [press(approval, "approve")] * 2
+        assert {answer.status_code for answer in together(*twice)} <= {200, 409}
+        assert events(approval) == ["approval.requested", "approval.approved"]
 
 
 def test_of_two_answers_to_one_challenge_one_decides(acme: Side) -> None:

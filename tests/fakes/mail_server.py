@@ -3,7 +3,8 @@
     python mail_server.py FOLDER
 
 It prints its port, writes each message to FOLDER as N.eml, and ends with its parent (its standard input closes). The
-mailbox says what becomes of a message: full@… is refused for good, busy@… for now, others are taken.
+mailbox says what becomes of a message: full@… is refused for good, busy@… for now, others are taken; after taking one to
+lost@… it hangs up without a word.
 """
 
 import asyncio
@@ -34,6 +35,9 @@ class Keep:
         draft = FOLDER / "draft"
         draft.write_bytes(envelope.content)
         draft.rename(FOLDER / f"{next(_numbers)}.eml")
+        if any(address.startswith("lost@") for address in envelope.rcpt_tos):
+            assert isinstance(server.transport, asyncio.Transport)
+            server.transport.abort()
         return "250 Taken"
 
 
