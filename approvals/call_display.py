@@ -10,7 +10,8 @@ from django.utils.safestring import SafeString
 from agents.reveal import reveal_html
 from approvals.binding import Form, Tampered, check_row, read_form
 from approvals.models import ApprovalRequest
-from approvals.payload import Payload, beginning, first_line, is_json, lay_out, lay_out_small
+from approvals.payload import Kind, Payload, as_sent, beginning, first_line, kind_of, lay_out, lay_out_small
+from approvals.readings import Reading, read
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,10 @@ class Call:
     content_type: SafeString
     headers: list[SafeString]  # those of the platform, the credential's first with a star in its place
     policy_version: SafeString
+    query: Payload | None  # the URL's parameters, decoded
+    readings: list[Reading]
     payload: Payload | None
+    as_sent: Payload | None  # where `payload` is decoded or has white space of its own
     length: int  # characters of the body
     too_long: bool
 
@@ -60,7 +64,7 @@ def read_answer(approval: ApprovalRequest) -> Payload | None:
     )
     if not head:
         return None
-    return lay_out(head, as_json=True) if length == len(head) else beginning(head, length=length)
+    return lay_out(head, Kind.JSON) if length == len(head) else beginning(head, length=length)
 
 
 def body_of(approval: ApprovalRequest) -> str | None:
@@ -84,13 +88,12 @@ def _stored_form(approval: ApprovalRequest) -> tuple[Form | None, bool]:
 
 
 def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
-    body, as_json = form.body, is_json(form.content_type)
-    summary, summary_cut = ("", False) if body is None else first_line(body, as_json=as_json)
+    body, kind, query = form.body, kind_of(form.content_type), urlsplit(form.url).query
+    summary, summary_cut = ("", False) if body is None else first_line(body, kind)
     payload = None
     if body is not None:
-        payload = (
-            lay_out_small(body, as_json=as_json, most_lines=LISTED_LINES) if listed else lay_out(body, as_json=as_json)
-        )
+        payload = lay_out_small(body, kind, most_lines=LISTED_LINES) if listed else lay_out(body, kind)
+    rebuilt = payload is not None and bool(payload.lines) and kind != Kind.TEXT
     return Call(
         is_sound=is_sound,
         method=reveal_html(form.method),
@@ -103,7 +106,10 @@ def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
             reveal_html(line) for line in (form.placement, *(f"{name}: {text}" for name, text in form.headers.items()))
         ],
         policy_version=reveal_html(form.policy_version),
+        query=lay_out_small(query, Kind.FORM, most_lines=LISTED_LINES) if query else None,
+        readings=[] if payload is None or body is None else read(body, kind, method=form.method, url=form.url),
         payload=payload,
+        as_sent=as_sent(body) if rebuilt and body is not None and not listed else None,
         length=len(body or ""),
         too_long=body is not None and payload is None,
     )

@@ -86,7 +86,7 @@
   // --- The keys
 
   const close = () => {
-    const details = current()?.querySelector("details[open]");
+    const details = current()?.querySelector(".card-details[open]");
     if (!details) return;
     details.open = false;
     details.querySelector("summary").focus();

@@ -195,6 +195,8 @@ def test_everything_can_be_done_with_the_keyboard(scene: Scene, open_page: OpenP
     expect(card(page, first).locator("details")).to_have_attribute("open", "")
     expect(card(page, first).get_by_text("Same call last made")).to_be_visible()
     page.keyboard.press("Tab")
+    expect(card(page, first).get_by_role("link", name="download")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(card(page, first).get_by_role("region", name="Payload")).to_be_focused()
     page.keyboard.press("Tab")
     expect(card(page, first).get_by_role("button", name="Approve")).to_be_focused()

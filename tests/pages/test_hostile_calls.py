@@ -18,7 +18,7 @@ from agents.models import Agent
 from approvals.binding import digest_of, read_form, write_form
 from approvals.listing import MOST_BYTES, MOST_CARDS
 from approvals.models import ApprovalRequest, Decision, Queue
-from approvals.payload import MOST_LINES, PLAIN_FROM, lay_out
+from approvals.payload import MOST_LINES, PLAIN_FROM, Kind, lay_out
 from tests.pages.scene import Scene
 
 FRAGMENT = {"X-Fragment": "1"}
@@ -141,7 +141,7 @@ def test_a_long_json_text_is_laid_out_in_lines(scene: Scene, admin: Client) -> N
 @pytest.mark.parametrize("padding", ["", " " * PLAIN_FROM], ids=["numbered", "plain"])
 def test_what_has_more_lines_than_anybody_reads_is_shown_as_it_is_sent(items: int, as_sent: bool, padding: str) -> None:
     body = f"[{padding}{','.join('0' * items)}]"
-    payload = lay_out(body, as_json=True)
+    payload = lay_out(body, Kind.JSON)
     assert payload.as_sent is as_sent
     if as_sent:
         assert payload.text == body

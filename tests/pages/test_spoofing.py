@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents.models import Agent
 from agents.reveal import reveal, reveal_html
 from approvals.models import ApprovalRequest
-from approvals.payload import PLAIN_FROM, SUMMARY_LENGTH, first_line, lay_out
+from approvals.payload import PLAIN_FROM, SUMMARY_LENGTH, Kind, first_line, lay_out
 from tests.pages.scene import Scene
 from tests.pages.spoofs import HONEST, SPOOFS, Spoof
 
@@ -68,7 +68,7 @@ def test_an_error_that_a_platform_caused(scene: Scene, admin: Client, spoof: Spo
 
 @EVERY_SPOOF
 def test_a_body_that_is_not_json(spoof: Spoof) -> None:
-    payload = lay_out(f"plain: {spoof.text}", as_json=False)
+    payload = lay_out(f"plain: {spoof.text}", Kind.TEXT)
     html = "\n".join(line.html for line in payload.lines)
     assert spoof.shown in html
     assert spoof.hidden not in html
@@ -81,13 +81,13 @@ def test_honest_text_is_left_alone(text: str) -> None:
 
 
 def test_keys_that_differ_in_the_invisible_are_both_seen() -> None:
-    html = [line.html for line in lay_out('{"to":"a","to\\u200b":"b"}', as_json=True).lines]
+    html = [line.html for line in lay_out('{"to":"a","to\\u200b":"b"}', Kind.JSON).lines]
     assert "&quot;to&quot;" in html[1]
     assert '&quot;to<span class="codepoint">⟦U+200B⟧</span>&quot;' in html[2]
 
 
 def test_a_line_break_in_a_value_cannot_start_a_field() -> None:
-    lines = lay_out(json.dumps({"text": 'hi"\n  "to": "boss', "to": "intern"}), as_json=True).lines
+    lines = lay_out(json.dumps({"text": 'hi"\n  "to": "boss', "to": "intern"}), Kind.JSON).lines
     assert len(lines) == 4
     assert lines[1].html.count("<br>") == 1
     assert '<span class="codepoint">\\n</span><br>  \\&quot;to\\&quot;: ' in lines[1].html
@@ -95,7 +95,7 @@ def test_a_line_break_in_a_value_cannot_start_a_field() -> None:
 
 def test_numbers_order_and_repeated_keys_are_shown_as_they_are_sent() -> None:
     body = '{"z":1.0,"a":1e400,"z":12345678901234567890123,"e":[],"o":{},"t":[true,null]}'
-    lines = [f"{line.indent}{_plain(line.html)}" for line in lay_out(body, as_json=True).lines]
+    lines = [f"{line.indent}{_plain(line.html)}" for line in lay_out(body, Kind.JSON).lines]
     assert lines == [
         "{",
         '  "z": 1.0,',
@@ -113,7 +113,7 @@ def test_numbers_order_and_repeated_keys_are_shown_as_they_are_sent() -> None:
 
 @pytest.mark.parametrize("depth", [30, 100, 5_000, 100_000])
 def test_nesting_does_not_break_the_card(depth: int) -> None:
-    payload = lay_out("[" * depth + "1" + "]" * depth, as_json=True)
+    payload = lay_out("[" * depth + "1" + "]" * depth, Kind.JSON)
     assert payload.length == 2 * depth + 1
     shown = "".join(line.html for line in payload.lines) or payload.text
     assert shown.count("[") == depth
@@ -126,9 +126,9 @@ def test_a_cut_is_marked_on_the_closed_card_and_absent_from_the_opened_one(scene
     html = page_of(admin, "/approvals", scene.submit({"text": text}))
     assert f"… cut, {len(json.dumps({'text': text}))} characters in all" in html
     assert html.count("THE END") == 1
-    line, cut = first_line(json.dumps({"text": text}), as_json=True)
+    line, cut = first_line(json.dumps({"text": text}), Kind.JSON)
     assert (len(line), cut) == (SUMMARY_LENGTH, True)
-    assert first_line('{"a":1}', as_json=True) == ('{"a": 1}', False)
+    assert first_line('{"a":1}', Kind.JSON) == ('{"a": 1}', False)
 
 
 def test_one_large_payload_is_complete_on_its_page(scene: Scene, admin: Client) -> None:
@@ -163,7 +163,7 @@ def _plain(html: str) -> str:
 def test_a_text_that_is_no_json_though_it_says_so_is_shown_all_the_same(text: str) -> None:
     """But for JSON's white space. Quotes and backslashes are for the examples below: they change how texts are read."""
     text = text.replace('"', "").replace("\\", "")
-    payload = lay_out(text, as_json=True)
+    payload = lay_out(text, Kind.JSON)
     shown = "".join(_plain(line.html) for line in payload.lines).replace("&#x27;", "'")
     assert shown.translate(_NO_SPACE) == reveal(text.translate(_NO_SPACE))
 
@@ -173,12 +173,12 @@ def test_a_text_that_is_no_json_though_it_says_so_is_shown_all_the_same(text: st
     ['"', '"\\', '{"a', '{"a":"b\\', '"a\nb"', '"\\q"', '{"a"b}', '"a""b"', "nul", "{]}[", "a\u00a0b", '"\\"' * 9, ""],
 )
 def test_a_broken_json_text_is_shown_piece_by_piece(text: str) -> None:
-    for payload in (lay_out(text, as_json=True), lay_out("[" + " " * PLAIN_FROM + text, as_json=True)):
+    for payload in (lay_out(text, Kind.JSON), lay_out("[" + " " * PLAIN_FROM + text, Kind.JSON)):
         shown = _plain("".join(line.html for line in payload.lines) or payload.text)
         for piece in re.findall(r"[a-z]", text):
             assert piece in shown
         assert shown.count('"') == text.count('"')
-    assert len(first_line(text, as_json=True)[0]) <= SUMMARY_LENGTH
+    assert len(first_line(text, Kind.JSON)[0]) <= SUMMARY_LENGTH
 
 
 _NO_SPACE = dict.fromkeys(map(ord, " \t\n\r"))
@@ -205,13 +205,13 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_every_json_text_is_laid_out_without_loss(value: object) -> None:
-    payload = lay_out(json.dumps(value), as_json=True)
+    payload = lay_out(json.dumps(value), Kind.JSON)
     assert json.loads("\n".join(_plain(line.html) for line in payload.lines)) == value
 
 
 @given(st.text())
 def test_a_text_in_json_is_shown_by_its_marks_and_escapes(text: str) -> None:
-    [line] = lay_out(json.dumps(text), as_json=True).lines
+    [line] = lay_out(json.dumps(text), Kind.JSON).lines
     expected = reveal(text.replace("\\", "\\\\").replace('"', '\\"')) if "\n" not in text else None
     if expected is not None:
         for character, escape in (("0008", "\\b"), ("0009", "\\t"), ("000C", "\\f"), ("000D", "\\r")):

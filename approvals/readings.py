@@ -1,0 +1,222 @@
+"""What a request body comes to, where its shape is known: a GraphQL query, an e-mail, a file.
+
+A reading stands beside the whole body and never in its place. It tells which fields it does not speak of, and there is
+none where the body could be understood in two ways.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from base64 import b64decode, urlsafe_b64decode
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from django.utils.safestring import SafeString
+
+from agents.reveal import reveal_html
+from approvals.json_members import Member, members_of
+from approvals.masking import is_secret, masked_html
+from approvals.payload import PLAIN_FROM, Kind, Payload, beginning, lay_out_small
+
+logger = logging.getLogger(__name__)
+
+MOST_FACTS = 200  # of one reading
+READ_LINES = 200  # of one text within a reading
+READ_FROM_LONG = 4_000  # characters of a text with more lines
+
+_GRAPHQL = re.compile(r"(?:\s|,|\ufeff|#[^\n\r]*)*+(?:\{|(?:query|mutation|subscription|fragment)\b)")
+_JOINTS = re.compile(r"[\s_-]")
+_PEOPLE = {"from", "sender", "to", "torecipients", "cc", "ccrecipients", "bcc", "bccrecipients", "replyto"}
+_TEXTS = {"text", "textbody", "html", "htmlbody", "body", "content", "plaintext"}
+_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Subject")
+_FILE_NAMES = ("filename", "file_name", "fileName", "path")
+_FILE_CONTENTS = ("content", "contents", "data", "file")
+_FILE_TYPES = ("type", "filetype", "mime_type", "mimeType", "content_type", "contentType")
+_GITHUB_FILE = re.compile(r"/repos/[^/]+/[^/]+/contents/(.+)")
+_DATA_URL = re.compile(r"data:([^,;]*)(?:;[^,;]*)*;base64,")
+
+
+class Fact(NamedTuple):
+    name: SafeString
+    value: SafeString
+
+
+class Text(NamedTuple):
+    name: SafeString
+    payload: Payload
+    label: str = ""  # its own among those of the page
+
+
+class Reading(NamedTuple):
+    """Ready for a template. `rest` are the fields of which the reading does not speak."""
+
+    title: str
+    facts: list[Fact]
+    texts: list[Text]
+    rest: list[SafeString]
+
+
+def read(body: str, kind: Kind, *, method: str, url: str) -> list[Reading]:
+    """What is known of the body's shape: one reading, or none. Whatever the body is, this does not fail."""
+    if kind != Kind.JSON or len(body) >= PLAIN_FROM:
+        return []
+    try:
+        members = members_of(body)
+        if members is None:
+            return []
+        found = _graphql(members) or _encoded_mail(members) or _mail(members) or _file(members, method, url)
+    except Exception as error:  # noqa: BLE001 - parsers of mails fail in many ways, and the whole body is below
+        logger.info("a body of %d characters cannot be read: %s", len(body), type(error).__name__)
+        return []
+    return [found] if found else []
+
+
+def _graphql(members: dict[str, Member]) -> Reading | None:
+    query = members.get("query")
+    if query is None or not isinstance(query.value, str) or not _GRAPHQL.match(query.value):
+        return None
+    texts = [_text("Query", query.value)]
+    variables = members.get("variables")
+    if variables is not None and variables.value:
+        texts.append(_text("Variables", variables.raw, Kind.JSON))
+    facts = [_fact(name, members[name]) for name in ("operationName",) if name in members]
+    return _reading("GraphQL", facts, texts, members, {"query", "variables", "operationName"})
+
+
+def _mail(members: dict[str, Member]) -> Reading | None:
+    """Flat ones, and those of Microsoft Graph (`message`) and SendGrid (`personalizations`)."""
+    inner = members.get("message")
+    if inner is not None and isinstance(inner.value, dict):
+        found = _mail(members_of(inner.raw) or {})
+        rest = [reveal_html(name) for name in members if name != "message"]
+        return found._replace(rest=[*found.rest, *rest]) if found else None
+    facts, texts, used = [], [], set()
+    for name, member in members.items():
+        plain = _JOINTS.sub("", name).lower()
+        if plain in _PEOPLE or plain == "subject":
+            facts.append(_fact(name, member))
+        elif name == "personalizations" and isinstance(member.value, list):
+            facts += list(_personalized(member.value))
+        elif plain in _TEXTS and (contents := list(_contents(name, member.value))):
+            texts += contents
+        else:
+            continue
+        used.add(name)
+    addressed = "".join(fact.value for fact in facts if "to" in fact.name.lower())
+    if "@" not in addressed or not (texts or any("subject" in fact.name.lower() for fact in facts)):
+        return None
+    return _reading("E-mail", facts, texts, members, used)
+
+
+def _personalized(people: list[Any]) -> Iterator[Fact]:
+    for number, one in enumerate(people):
+        for name, value in one.items():
+            yield _fact(f"personalizations[{number}].{name}", Member(value, json.dumps(value, ensure_ascii=False)))
+
+
+def _contents(name: str, value: Any) -> Iterator[Text]:
+    """A text; one with its type beside it, as Microsoft Graph has it; or several, as SendGrid has them."""
+    if isinstance(value, str):
+        yield _text(name, value)
+    elif isinstance(value, dict) and {"content"} <= value.keys() <= {"content", "contentType"}:
+        yield from _contents(f"{name} ({value.get('contentType', 'no type')})", value["content"])
+    elif isinstance(value, list) and all(isinstance(one, dict) and one.keys() == {"type", "value"} for one in value):
+        for one in value:
+            yield from _contents(f"{name} ({one['type']})", one["value"])
+
+
+def _encoded_mail(members: dict[str, Member]) -> Reading | None:
+    """A whole message in base64, as Gmail takes it: nobody reads it without."""
+    inner = members.get("message")
+    holder = members if inner is None or not isinstance(inner.value, dict) else members_of(inner.raw) or {}
+    raw = holder.get("raw")
+    if raw is None or not isinstance(raw.value, str):
+        return None
+    text = raw.value.rstrip("=").replace("+", "-").replace("/", "_")
+    if not re.fullmatch(r"[A-Za-z0-9_\-\r\n]+", text):
+        return None
+    message = message_from_bytes(urlsafe_b64decode(text + "=" * (-len(text) % 4)), policy=default)
+    if not isinstance(message, EmailMessage) or not any(name in message for name in _HEADERS):
+        return None
+    facts = [_said(name, str(value)) for name in _HEADERS for value in message.get_all(name, [])]
+    texts = []
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        content = part.get_content()
+        if isinstance(content, str) and part.get_filename() is None:
+            texts.append(_text(part.get_content_type(), content))
+        else:
+            data = content if isinstance(content, bytes) else str(content).encode(errors="replace")
+            facts += _file_facts(part.get_filename() or "", part.get_content_type(), data)
+    if any(part.defects for part in message.walk()):  # some are found by decoding
+        return None  # another program may take it for something else
+    outside = {"raw"} if holder is members else {"message"}
+    reading = _reading("E-mail, decoded", facts, texts, members, outside)
+    others = [reveal_html(name) for name in dict.fromkeys(message.keys()) if name.title() not in _HEADERS]
+    inside = [] if holder is members else [reveal_html(name) for name in holder if name != "raw"]
+    return reading._replace(rest=[*others, *inside, *reading.rest])
+
+
+def _file(members: dict[str, Member], method: str, url: str) -> Reading | None:
+    contents = [name for name in _FILE_CONTENTS if isinstance(members.get(name, Member(None, "")).value, str)]
+    if len(contents) != 1:
+        return None
+    name, content = contents[0], members[contents[0]].value
+    on_github = _GITHUB_FILE.search(urlsplit(url).path) if method == "PUT" else None
+    named = next((key for key in _FILE_NAMES if isinstance(members.get(key, Member(None, "")).value, str)), "")
+    encoding = members["encoding"].value if "encoding" in members else "base64" if on_github else ""
+    from_url = _DATA_URL.match(content)
+    if not (named or on_github or from_url):
+        return None
+    typed = next((key for key in _FILE_TYPES if isinstance(members.get(key, Member(None, "")).value, str)), "")
+    data = content.encode()
+    if from_url or encoding == "base64":
+        data = b64decode(re.sub(r"[\r\n]", "", content[from_url.end() if from_url else 0 :]), validate=True)
+    file_name = members[named].value if named else unquote(on_github[1]) if on_github else ""
+    file_type = members[typed].value if typed else from_url[1] if from_url else ""
+    texts = [_text("Content", shown)] if (shown := _as_text(data)) is not None else []
+    used = {name, named, typed, "encoding"}
+    return _reading("File", _file_facts(file_name, file_type, data), texts, members, used)
+
+
+def _file_facts(name: str, kind: str, data: bytes) -> list[Fact]:
+    size = f"{len(data)} byte{'' if len(data) == 1 else 's'}{'' if _as_text(data) is not None else ', no text'}"
+    facts = [_said("Name", name)] if name else []
+    facts += [_said("Type", kind)] if kind else []
+    return [*facts, _said("Size", size), _said("SHA-256", hashlib.sha256(data).hexdigest())]
+
+
+def _as_text(data: bytes) -> str | None:
+    try:
+        return None if b"\0" in data else data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _reading(title: str, facts: list[Fact], texts: list[Text], members: dict[str, Member], used: set[str]) -> Reading:
+    shown = facts[:MOST_FACTS]
+    if len(facts) > len(shown):
+        shown.append(_said("… cut here", f"{len(facts) - len(shown)} more lines are in the payload below"))
+    labelled = [text._replace(label=f"{title}, text {number}") for number, text in enumerate(texts, start=1)]
+    return Reading(title, shown, labelled, [reveal_html(name) for name in members if name not in used])
+
+
+def _fact(name: str, member: Member) -> Fact:
+    return _said(name, member.value if isinstance(member.value, str) else member.raw)
+
+
+def _said(name: str, text: str) -> Fact:
+    shown = reveal_html(text)
+    return Fact(reveal_html(name), masked_html(shown, len(text)) if is_secret(name) else shown)
+
+
+def _text(name: str, text: str, kind: Kind = Kind.TEXT) -> Text:
+    payload = lay_out_small(text, kind, most_lines=READ_LINES)
+    head = "\n".join(text[:READ_FROM_LONG].split("\n")[:READ_LINES])
+    return Text(reveal_html(name), payload or beginning(head, length=len(text)))
