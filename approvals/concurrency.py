@@ -1,7 +1,7 @@
-"""How many direct calls may be under way at once: each holds a thread of the web server while a platform thinks.
+"""How many calls may be under way at once: each holds a thread of its process while a platform thinks.
 
-`under_way` counts in this process, with a lock: `agentvalet.launch` starts one web worker process, and the threads that
-have to stay free for pages and polls are that process's own. Nothing to count is left behind by a process that dies.
+`under_way` and `in_worker` count in this process, with a lock: the threads that have to stay free for pages and polls,
+and for the calls of others, are that process's own. Nothing to count is left behind by a process that dies.
 `at_platform` counts for all processes (`platforms.traffic`).
 """
 
@@ -24,6 +24,7 @@ _K = TypeVar("_K")
 _lock = threading.Lock()
 _under_way: Counter[str] = Counter()  # by family; only what is not zero
 _of_owner: Counter[UUID] = Counter()  # the same calls
+_approved: Counter[UUID] = Counter()  # by owner, in a worker
 
 
 @contextmanager
@@ -52,6 +53,24 @@ def under_way(caller: Caller, *, request_id: UUID, now: datetime) -> Iterator[No
         with _lock:
             _give_back(_under_way, family)
             _give_back(_of_owner, caller.owner_id)
+
+
+@contextmanager
+def in_worker(owner_id: UUID) -> Iterator[bool]:
+    """Whether a thread is left for the owner's approved calls; if so it is counted for as long as the block runs.
+
+    Three quarters of AGENTVALET_WORKER_THREADS are for any one owner: the platforms of one, all hanging, hold up nobody
+    else. Nobody waits for a thread in a thread: the sweep comes back.
+    """
+    with _lock:
+        is_free = _approved[owner_id] < max(1, settings.WORKER_THREADS * 3 // 4)
+        _approved[owner_id] += is_free
+    try:
+        yield is_free
+    finally:
+        if is_free:
+            with _lock:
+                _give_back(_approved, owner_id)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from approvals import runs
 from approvals.binding import Tampered
+from approvals.concurrency import in_worker
 from approvals.envelope import Answer
 from approvals.rights import RightLost
 from approvals.runs import Claim
@@ -33,15 +34,22 @@ MAYBE_SENT = (
 def execute(*, approval_id: UUID, now: datetime) -> None:
     """Run an approved call, once: wait for the platform's turn, claim, send, record.
 
-    Does nothing for a row that is not to be run. A row whose platform cannot be called now is left as it is, for the
-    next sweep to try: it holds no thread while it waits. The place is taken before the claim, so that a call that gets
-    none was never begun; a probe of an open circuit is claimed and sent like any other call, once.
+    Does nothing for a row that is not to be run. A row whose platform cannot be called now, or whose owner has all the
+    threads that it may have, is left as it is for a later sweep: it holds no thread while it waits. The place is taken
+    before the claim, so that a call that gets none was never begun; a probe of an open circuit is claimed and sent like
+    any other call, once.
     """
     crash_point(Point.BEFORE_CLAIM, approval_id)
     waiting = runs.waiting(approval_id)
     if waiting is None:
         return
     owner_id, platform = waiting
+    with in_worker(owner_id) as has_thread:
+        if has_thread:
+            _take_turn(approval_id, owner_id, platform, now=now)
+
+
+def _take_turn(approval_id: UUID, owner_id: UUID, platform: str, *, now: datetime) -> None:
     try:
         with turn(owner_id=owner_id, platform=platform, timeout=settings.APPROVED_TIMEOUT, now=now) as place:
             write = _run(approval_id, place, now=now)

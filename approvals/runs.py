@@ -56,6 +56,11 @@ def lease() -> timedelta:
     return timedelta(seconds=settings.APPROVED_TIMEOUT + settings.LEASE_MARGIN)
 
 
+def patience() -> timedelta:
+    """How long an approved call may wait for its platform."""
+    return min(timedelta(seconds=settings.PLATFORM_WAIT), START_WITHIN)
+
+
 def waiting(approval_id: UUID) -> tuple[UUID, str] | None:
     """Owner and platform of an approved call that nobody has begun. Not locked: `claim` looks again."""
     return ApprovalRequest.objects.unclaimed().filter(pk=approval_id).values_list("owner_id", "platform").first()
@@ -66,11 +71,10 @@ def turn_away(*, approval_id: UUID, why: str, reason: str, now: datetime) -> Non
 
     `why` is one sentence, `reason` its code.
     """
-    patience = min(timedelta(seconds=settings.PLATFORM_WAIT), START_WITHIN)
     with transaction.atomic(durable=True):
-        row = locked_rows().unclaimed().filter(pk=approval_id, decided_at__lte=now - patience).first()
+        row = locked_rows().unclaimed().filter(pk=approval_id, decided_at__lte=now - patience()).first()
         if row is not None:
-            minutes = round(patience.total_seconds() / 60, 1)
+            minutes = round(patience().total_seconds() / 60, 1)
             _fail(row, f"{why} The call waited {minutes:g} minutes for it. Nothing was sent.", now=now, reason=reason)
 
 

@@ -1,19 +1,20 @@
 """What Celery runs. A message is a hint: every task reads the truth from the database, however often it comes."""
 
 import logging
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 from uuid import UUID
 
+import redis
 from celery import shared_task
-from django.db.models import Q, QuerySet, Window
-from django.db.models.functions import RowNumber
+from django.conf import settings
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from agents.passkeys import forget_challenges
 from approvals import magic_links, runs, transitions
 from approvals.execution import execute
+from approvals.forgotten import forgotten
 from approvals.models import ApprovalRequest
 from approvals.telling import tag_of
 from notifications import outbox, shares
@@ -23,8 +24,8 @@ from notifications.tasks import MESSAGE_LASTS, wake_push
 
 logger = logging.getLogger(__name__)
 
-# The message of a fresh decision gets this long before the sweep sends another.
-_HEAD_START = timedelta(seconds=3)
+# Messages that wait for one thread of the worker, at most, before the sweep sends more: then none waits for long.
+_BEFORE_A_THREAD = 4
 
 
 @shared_task(name="approvals.execute")
@@ -48,19 +49,9 @@ def sweep(**_: Any) -> None:
             if not _wake_mail(delivery_id):
                 break
     with going_on(logger, "waking workers"):
-        for approval_id in _forgotten(now)[:500]:
-            wake_worker(approval_id)
-
-
-def _forgotten(now: datetime) -> "QuerySet[ApprovalRequest, UUID]":
-    """Every platform's first call before any platform's second: those that wait for one hold up no other.
-
-    A decision that lies ahead is one from before the clock was put back, and waits for no message any more.
-    """
-    long_ago = Q(decided_at__lte=now - _HEAD_START) | Q(decided_at__gt=now + _HEAD_START)
-    place = Window(RowNumber(), partition_by=["owner_id", "platform"], order_by="decided_at")
-    rows = ApprovalRequest.objects.unclaimed().filter(long_ago)
-    return rows.annotate(place=place).order_by("place", "decided_at").values_list("pk", flat=True)
+        for approval_id in forgotten(now=now, limit=_room()):
+            if not wake_worker(approval_id):
+                break
 
 
 @shared_task(name="approvals.mail_link")
@@ -74,12 +65,22 @@ def mail_link(*, delivery_id: int, **_: Any) -> None:
     )
 
 
-def wake_worker(approval_id: UUID) -> None:
+def wake_worker(approval_id: UUID) -> bool:
     """Tell a worker that the row is ready. A lost message costs seconds: the sweep sends it again."""
     try:
         execute_approved.apply_async(kwargs={"approval_id": str(approval_id)}, expires=MESSAGE_LASTS)
     except OperationalError:
         logger.warning("the broker did not take approval %s; the sweep will send it again", approval_id)
+        return False
+    return True
+
+
+def _room() -> int:
+    """How many messages more may wait for a worker."""
+    with redis.Redis.from_url(settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=2) as broker:
+        waiting = cast(int, broker.llen(settings.CELERY_TASK_DEFAULT_QUEUE))
+    most: int = settings.WORKER_THREADS * _BEFORE_A_THREAD
+    return max(0, most - waiting)
 
 
 def wake_messengers(approval: ApprovalRequest, *, now: datetime) -> None:

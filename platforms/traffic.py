@@ -33,6 +33,7 @@ from platforms.client import PlatformResponse, PlatformUnreachable
 
 logger = logging.getLogger(__name__)
 
+_NO_LIMIT = 1_000_000
 _FORGOTTEN_AFTER = timedelta(days=7)  # a circuit that nobody has called any more
 _FAILURES_KEPT = timedelta(minutes=10)  # failures further apart are not "in a row"
 _SYSTEM = Actor("system", "circuit", "AgentValet")
@@ -167,6 +168,32 @@ def circuits_of(*, owner_id: UUID, platforms: Sequence[str], now: datetime) -> l
         return [Circuit(state="unknown")] * len(platforms)
 
 
+def free_places(calls: Sequence[tuple[UUID, str]], *, now: datetime) -> list[int]:
+    """For each owner's platform how many calls may begin now, as `turn` sees it: a hint, for nothing is taken.
+
+    None while the circuit is open, one for the probe. While Valkey is away there is no limit.
+    """
+    at, longest, pause = now.timestamp() * 1000, _longest() * 1000, settings.CIRCUIT_SECONDS * 1000
+    question = _client(settings.REDIS_URL).pipeline(transaction=False)
+    for owner_id, platform in calls:
+        under_way, circuit = _keys(owner_id, platform)
+        question.zcount(under_way, at, at + longest)
+        question.hgetall(circuit)
+    try:
+        answers = question.execute()
+    except redis.RedisError:
+        return [_NO_LIMIT] * len(calls)
+    free = []
+    for taken, kept in zip(answers[::2], answers[1::2], strict=True):
+        limit = settings.PLATFORM_CONCURRENCY if settings.PLATFORM_CONCURRENCY > 0 else _NO_LIMIT
+        if b"open_until" in kept:
+            closed_until, probe_until = float(kept[b"open_until"]), float(kept.get(b"probe_until", b"0"))
+            is_open = at < closed_until <= at + pause or at < probe_until <= at + longest
+            limit = 0 if is_open else min(1, limit)
+        free.append(max(0, limit - taken))
+    return free
+
+
 def _read_circuit(kept: dict[bytes, bytes], now: datetime) -> Circuit:
     failures = int(kept.get(b"failures", b"0"))
     if b"open_until" not in kept:
@@ -178,14 +205,13 @@ def _read_circuit(kept: dict[bytes, bytes], now: datetime) -> Circuit:
 
 
 def _enter(owner_id: UUID, platform: str, taken: Turn, timeout: float, now: datetime) -> None:
-    longest = max(settings.DIRECT_TIMEOUT, settings.APPROVED_TIMEOUT) + settings.LEASE_MARGIN
     arguments = [
         _milliseconds(now),
         taken.id,
         str(math.ceil((timeout + settings.LEASE_MARGIN) * 1000)),
         str(settings.PLATFORM_CONCURRENCY),
         str(math.ceil(settings.CIRCUIT_SECONDS * 1000)),
-        str(math.ceil(longest * 1000)),
+        str(math.ceil(_longest() * 1000)),
     ]
     try:
         answer = _client(settings.REDIS_URL).eval(_ENTER, 2, *_keys(owner_id, platform), *arguments)
@@ -241,6 +267,11 @@ def _leave(owner_id: UUID, platform: str, taken: Turn) -> None:
             )
     except AnyDatabaseError:
         logger.exception("the circuit of %s was %s, and that could not be put on record", platform, change.decode())
+
+
+def _longest() -> float:
+    """Seconds of the longest lease of a place."""
+    return float(max(settings.DIRECT_TIMEOUT, settings.APPROVED_TIMEOUT) + settings.LEASE_MARGIN)
 
 
 def _keys(owner_id: UUID, platform: str) -> tuple[str, str]:

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from django.conf import settings as real_settings
@@ -14,10 +13,8 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 
-from approvals import tasks
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
-from approvals.tasks import sweep
 from audit.models import AuditEvent
 from platforms.traffic import PlatformBlocked, Turn, Verdict, circuit_of, turn
 from tests.approvals.test_actions_api import READ, events, post
@@ -354,19 +351,6 @@ def test_calls_go_on_without_valkey(
     assert run(approve(acme, submit(acme))).result_status == 200
     assert state(acme) == "unknown"
     assert "calls go on without limit and circuit" in caplog.text
-
-
-def test_calls_that_wait_for_one_platform_keep_no_other_waiting(
-    acme: Side, stranger: Side, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    woken: list[Any] = []
-    monkeypatch.setattr(tasks, "wake_worker", woken.append)
-    rows = [approve(acme, submit(acme, body=str(number))) for number in range(4)]
-    rows += [approve(stranger, submit(stranger))]
-    for age, row in enumerate(reversed(rows)):
-        ApprovalRequest.objects.filter(pk=row.pk).update(decided_at=timezone.now() - timedelta(seconds=10 + age))
-    sweep()
-    assert woken == [rows[0].pk, rows[4].pk, rows[1].pk, rows[2].pk, rows[3].pk]
 
 
 @pytest.mark.django_db(transaction=True)
