@@ -91,7 +91,7 @@ class PlatformEntry(Strict):
     base_url = Word(max_length=500)
     auth = serializers.DictField()
     scopes = serializers.DictField(child=ScopeField(), allow_empty=False)
-    call_style = Choice([CallStyle.GRAPHQL.value], required=False)
+    call_style = Choice([CallStyle.GRAPHQL.value, CallStyle.MCP.value], required=False)
     body = Choice(["json", *filter(None, BodyKind.values)], default="json")
     honours_idempotency_key = Flag(default=False)
     category = Word(max_length=60, required=False)

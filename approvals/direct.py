@@ -42,6 +42,7 @@ class ObservedCall:
     url: str
     auth: Auth
     content_type: str
+    is_mcp: bool
     body: str | None
 
 
@@ -208,6 +209,7 @@ def relay(
             url=call.url,
             body=call.body,
             content_type=call.content_type,
+            is_mcp=call.is_mcp,
             timeout=settings.DIRECT_TIMEOUT,
         )
         place.answered(response)

@@ -12,8 +12,8 @@ from platforms.bodies import BodyRefused, make_body
 from platforms.client import PlatformResponse
 from platforms.coverage import NotConnected, NotCovered, find_coverage
 from platforms.credentials import check_credential, parse_auth
-from platforms.endpoints import Endpoint, EndpointRefused, join_url, parse_endpoint
-from platforms.models import Grant
+from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint, target_url
+from platforms.models import CallStyle, Grant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,15 +71,18 @@ def _call(caller: Caller, observation: Observation, *, now: datetime) -> Observe
         grants += _granted(caller.parent_id, caller, observation, now=now)
     for grant in grants:
         _refuse_gated(grant, caller, observation.method, endpoint, now=now)
-    content_type, body = make_body(platform.body_kind, observation.body, auth=auth)
+    is_mcp = platform.call_style == CallStyle.MCP
+    tool = endpoint.path[1:] if is_mcp else ""
+    content_type, body = make_body(platform.body_kind, observation.body, auth=auth, tool=tool)
     return ObservedCall(
         platform=platform.slug,
         scope=observation.scope,
         method=observation.method,
         endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
-        url=join_url(platform.base_url, endpoint),
+        url=target_url(platform.base_url, endpoint, is_mcp=is_mcp),
         auth=auth,
         content_type=content_type,
+        is_mcp=is_mcp,
         body=body,
     )
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from approvals.binding import Form
 from approvals.redaction import without_credential
 from crash_points import Point, crash_point
-from platforms import client
+from platforms import client, mcp
 from platforms.access_tokens import NoAccess
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
@@ -52,6 +52,7 @@ def send(
         url=form.url,
         body=form.body,
         content_type=form.content_type,
+        is_mcp=coverage.is_mcp,  # as when the call was asked for: its URL would be another
         timeout=timeout - (time.monotonic() - began),  # the vault's key may be across a network, too
         idempotency_key=idempotency_key,
         fresh=fresh or bool(idempotency_key),
@@ -66,12 +67,13 @@ def send_with(
     url: str,
     body: str | None,
     content_type: str,
+    is_mcp: bool,
     timeout: float,
     idempotency_key: str = "",
     fresh: bool = False,
 ) -> PlatformResponse:
     """Send a call with this credential, placed as `auth` says. Raises as `send` does."""
-    headers = [("Accept", "application/json")]
+    headers = [("Accept", mcp.ACCEPT if is_mcp else "application/json")]
     if body is not None:
         headers.append(("Content-Type", content_type))
     if idempotency_key:
@@ -82,15 +84,22 @@ def send_with(
         if timeout <= 0:
             raise CannotSend("credential_unavailable", "The vault's key took all of the time there was for the call.")
         crash_point(Point.BEFORE_SEND, idempotency_key)
-        response = client.send(
-            method=method,
-            url=url,
-            headers=headers,
-            body=None if body is None else body.encode(),
-            timeout=timeout,
-            max_response_bytes=settings.MAX_RESPONSE_BYTES,
-            fresh=fresh,
-        )
+        content = None if body is None else body.encode()
+        most = settings.MAX_RESPONSE_BYTES
+        if is_mcp:
+            response = mcp.call_tool(
+                url=url, headers=headers, body=content or b"", timeout=timeout, max_response_bytes=most
+            )
+        else:
+            response = client.send(
+                method=method,
+                url=url,
+                headers=headers,
+                body=content,
+                timeout=timeout,
+                max_response_bytes=most,
+                fresh=fresh,
+            )
     except ValueError as error:  # what `apply` and `send` raise before anything leaves
         raise CannotSend("request_refused", str(error)) from error
     return without_credential(auth, credential, response, now=timezone.now())

@@ -157,7 +157,8 @@ def _submit(
 
 
 def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Coverage) -> Form:
-    content_type, body = make_body(coverage.body_kind, action.body, auth=coverage.auth)
+    tool = endpoint.path[1:] if coverage.is_mcp else ""
+    content_type, body = make_body(coverage.body_kind, action.body, auth=coverage.auth, tool=tool)
     return Form(
         version=FORM_VERSION,
         owner_id=str(caller.owner_id),

@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 from django.conf import settings
 
 from platforms.credentials import Auth
+from platforms.mcp import call_of
 from platforms.models import BodyKind
 
 JSON_TYPE = "application/json"
@@ -24,7 +25,7 @@ class BodyRefused(ValueError):
     """The platform's kind of body cannot say that; the message is one sentence that may be shown to the agent."""
 
 
-def make_body(kind: str, text: str | None, *, auth: Auth) -> tuple[str, str | None]:
+def make_body(kind: str, text: str | None, *, auth: Auth, tool: str = "") -> tuple[str, str | None]:
     """Content type and body of the call that an agent asks for with this JSON text; "" and None without one.
 
     JSON is sent as it is. A form has its fields in the order of the text, numbers as they are written there, true and
@@ -33,9 +34,15 @@ def make_body(kind: str, text: str | None, *, auth: Auth) -> tuple[str, str | No
     * `form`: an object in it is a[b]=c, an array a[0]=b, as Stripe's own libraries write them.
     * `flat-form`: an array is its name repeated, as in Twilio's; there are no objects.
 
+    For the `tool` of an MCP server it is the message that calls it, with the data as arguments.
+
     Raises:
         BodyRefused: a form cannot say that, or could be read in more than one way.
     """
+    if tool:
+        if text is not None and not text.lstrip().startswith("{"):
+            raise BodyRefused("A tool takes an object: data must be one, or absent.")
+        return JSON_TYPE, call_of(tool, "{}" if text is None else text)
     if text is None:
         return "", None
     if kind == BodyKind.JSON:

@@ -41,7 +41,7 @@ _SYSTEM_CA_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",  # SUSE
     "/etc/ssl/cert.pem",  # macOS, BSD
 )
-KEPT_HEADERS = frozenset({"retry-after"})  # what somebody reads; the others may repeat the credential
+KEPT_HEADERS = frozenset({"retry-after", "mcp-session-id"})  # what is read; the others may repeat the credential
 
 # RFC 9110 §9.2.1. Only these may ride on a kept connection: if one has died, libcurl sends the request again.
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -21,7 +21,8 @@ from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.credentials import apply, parse_auth
 from platforms.endpoints import join_url, parse_endpoint
 from platforms.grants import change_of
-from platforms.models import Connection, ConnectionStatus
+from platforms.mcp import ACCEPT
+from platforms.models import CallStyle, Connection, ConnectionStatus
 from platforms.stored_credentials import credential_of
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.vault import VaultError
@@ -88,7 +89,8 @@ def _call(connection: Connection, *, now: datetime) -> Tested:
 
 def _send(connection: Connection, credential: str, place: Turn) -> PlatformResponse:
     call: dict[str, Any] = connection.platform.test_call or {}
-    headers = [("Accept", "application/json")]
+    is_mcp = connection.platform.call_style == CallStyle.MCP
+    headers = [("Accept", ACCEPT if is_mcp else "application/json")]
     if call["body"]:
         headers.append(("Content-Type", "application/json"))
     url, headers = apply(

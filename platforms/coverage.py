@@ -16,8 +16,8 @@ from platforms import destinations
 from platforms.access_tokens import TIMEOUT, access_token
 from platforms.credentials import Auth, parse_auth
 from platforms.destinations import DestinationChanged
-from platforms.endpoints import Endpoint, covers, join_url, parse_rule
-from platforms.models import credential_aad
+from platforms.endpoints import Endpoint, covers, parse_rule, target_url
+from platforms.models import CallStyle, credential_aad
 from platforms.refresh_grants import is_renewed
 from platforms.vault import Sealed, open_sealed
 
@@ -65,6 +65,7 @@ class Coverage:
     url: str
     auth: Auth
     body_kind: str  # `platforms.models.BodyKind`
+    is_mcp: bool
     connection_id: UUID
     connection_label: str
     credential_version: int
@@ -97,8 +98,8 @@ class Coverage:
 # child's was taken from, `pa` the child's parent. `c` is the first of the connections that call and grants allow; it is
 # taken if it is the default or the only one of them.
 _SQL = """
-SELECT p.id, p.name, p.base_url, p.auth, p.body_kind, p.honours_idempotency_key, p.suspended_at, s.rules, s.step_up,
-       a.expires_at,
+SELECT p.id, p.name, p.base_url, p.auth, p.body_kind, p.call_style, p.honours_idempotency_key, p.suspended_at,
+       s.rules, s.step_up, a.expires_at,
        CASE WHEN a.status <> 'active' OR pa.id IS NULL THEN a.status ELSE pa.status END AS status,
        g.id, LEAST(g.expires_at, pg.expires_at) AS expires_at,
        g.require_approval OR COALESCE(pg.require_approval, FALSE) AS asks,
@@ -135,6 +136,7 @@ class _Row(NamedTuple):
     base_url: str
     auth: str  # Django leaves jsonb as text on raw cursors
     body_kind: str
+    call_style: str
     honours_idempotency_key: bool
     suspended_at: datetime | None
     rules: str
@@ -175,6 +177,7 @@ def find_coverage(
             has suspended (`platform_suspended`), an agent that is not active or whose parent is not
             (`agent_suspended`, …), or a scope that does not cover this method and path (`endpoint_scope_mismatch`).
         NotConnected: granted, but there is no connection to use, or several and none is named or the default.
+        EndpointRefused: see `platforms.endpoints.target_url`.
     """
     row = _current_grant(
         owner_id=owner_id, agent_id=agent_id, platform=platform, scope=scope, connection_id=connection_id, now=now
@@ -194,9 +197,10 @@ def find_coverage(
         platform=platform,
         platform_name=row.platform_name,
         scope=scope,
-        url=join_url(row.base_url, endpoint),
+        url=target_url(row.base_url, endpoint, is_mcp=row.call_style == CallStyle.MCP),
         auth=parse_auth(json.loads(row.auth)),
         body_kind=row.body_kind,
+        is_mcp=row.call_style == CallStyle.MCP,
         connection_id=row.connection_id,
         connection_label=row.label,
         credential_version=row.credential_version,

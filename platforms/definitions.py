@@ -11,6 +11,7 @@ from django.conf import settings
 from audit.events import JSON
 from platforms.addresses import TargetRefused, check_address, parse_private_targets
 from platforms.endpoints import parse_endpoint, parse_rule
+from platforms.mcp import INITIALIZE, TOOL
 from platforms.models import BodyKind, CallStyle, StepUp
 
 IDENTITY_FIELDS = ("account_id", "display_name", "email")
@@ -57,7 +58,14 @@ def parse_rules(rules: Sequence[str], *, call_style: str) -> list[str]:
         parse_rule(rule)
     if call_style == CallStyle.GRAPHQL and list(rules) != ["POST /"]:
         raise ValueError('A GraphQL platform has one address: the only rule is "POST /".')
+    if call_style == CallStyle.MCP and not all(TOOL.fullmatch(rule.removeprefix("POST /")) for rule in rules):
+        raise ValueError('The rules of an MCP server name its tools, each as in "POST /echo".')
     return list(rules)
+
+
+def mcp_test_call() -> dict[str, JSON]:
+    """The call that tests a connection to an MCP server: a session is opened, and no tool called."""
+    return {"method": "POST", "endpoint": "/", "body": INITIALIZE, "identity": {}}
 
 
 def parse_test_call(

@@ -145,6 +145,18 @@ def join_url(base_url: str, endpoint: Endpoint) -> str:
     return f"{url}?{endpoint.query}" if endpoint.query else url
 
 
+def target_url(base_url: str, endpoint: Endpoint, *, is_mcp: bool) -> str:
+    """Where a call goes: under the base URL; to the base URL itself for an MCP server, whose endpoints are its tools.
+
+    Raises EndpointRefused for a tool with a query.
+    """
+    if not is_mcp:
+        return join_url(base_url, endpoint)
+    if endpoint.query:
+        raise EndpointRefused("The endpoint of an MCP server is /<tool>, without a query.")
+    return join_url(base_url, Endpoint(path="/", query=""))
+
+
 def _normalise_escapes(text: str) -> str:
     """RFC 3986 §6.2.2.1 and §6.2.2.2: hex digits in upper case, unreserved characters decoded."""
     if "%" not in text:

@@ -19,6 +19,7 @@ SCOPE_NAME = RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}\Z", "Use lette
 class CallStyle(models.TextChoices):
     REST = "", "Paths and methods"
     GRAPHQL = "graphql", "GraphQL: POST to one address, the endpoint is /"
+    MCP = "mcp", "MCP server: POST to one address, the endpoint is /<tool>"
 
 
 class BodyKind(models.TextChoices):

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from audit.events import JSON
-from platforms.models import Connection, Grant, Platform
+from platforms.models import CallStyle, Connection, Grant, Platform
 
 # What the version is made of. A platform's name, how it is addressed and how long a grant still lasts are not: an
 # agent that has cached the list is wrong about nothing when they change.
@@ -82,8 +83,10 @@ def _platform(
     ]
     if len(listed) > 1 or any(connection.identity or connection.hint for connection in listed):
         entry["connections"] = all_connections
-    if platform.call_style:
+    if platform.call_style == CallStyle.GRAPHQL:
         entry["callStyle"] = platform.call_style
+    if platform.call_style == CallStyle.MCP:
+        entry["serverHost"], entry["serverName"] = urlsplit(platform.base_url).netloc, platform.name
     ends = [end for grant in by_scope.values() for end in _ends(grant) if end is not None]
     if ends:
         entry["expiresInSeconds"] = int((min(ends) - now).total_seconds())

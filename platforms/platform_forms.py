@@ -84,10 +84,16 @@ class CustomForm(forms.Form):
         max_length=63, validators=[SLUG], label="Platform id", help_text="What agents call it: a-z, 0-9 and '-'."
     )
     call_style = forms.ChoiceField(
-        choices=[("", "REST: paths and methods"), ("graphql", "GraphQL: one address")], required=False, label="Kind"
+        choices=[
+            ("", "REST: paths and methods"),
+            ("graphql", "GraphQL: one address"),
+            ("mcp", "MCP server: one address, tools"),
+        ],
+        required=False,
+        label="Kind",
     )
     base_url = forms.CharField(
-        max_length=500, label="Base URL", help_text="Every path is under it. For GraphQL it is the one address."
+        max_length=500, label="Base URL", help_text="Every path is under it. For GraphQL and MCP it is the one address."
     )
     body_kind = forms.ChoiceField(
         choices=BodyKind.choices,
@@ -151,7 +157,7 @@ class CustomForm(forms.Form):
     rules = forms.CharField(
         max_length=MAX_RULES,
         widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}),
-        help_text="One a line, as in GET /issues/**. For GraphQL it is POST / alone.",
+        help_text="One a line, as in GET /issues/**. For GraphQL it is POST / alone, for MCP POST /tool.",
     )
 
     def clean_base_url(self) -> str:

@@ -17,9 +17,9 @@ from agents.models import Member, Owner
 from audit.events import JSON, Event, Result
 from audit.records import record
 from platforms import destinations, stored_credentials
-from platforms.definitions import Definition, ScopeDefinition
+from platforms.definitions import Definition, ScopeDefinition, mcp_test_call
 from platforms.grants import Change, change_of
-from platforms.models import Connection, ConnectionStatus, Platform, Scope
+from platforms.models import CallStyle, Connection, ConnectionStatus, Platform, Scope
 from platforms.stored_credentials import Intake
 
 
@@ -90,7 +90,9 @@ def put_platform(*, owner: Owner, definition: Definition, change: Change) -> Pla
     }
     if definition.category is not None:
         wanted["category"] = definition.category
-    if definition.test_call is not None:
+    if definition.call_style == CallStyle.MCP:
+        wanted["test_call"] = mcp_test_call()
+    elif definition.test_call is not None:
         wanted["test_call"] = dict(definition.test_call)
     platform, created = Platform.objects.get_or_create(owner=owner, slug=definition.slug, defaults=wanted)
     before = {name: getattr(platform, name) for name in wanted}
