@@ -29,6 +29,7 @@ from audit.events import Event
 
 logger = logging.getLogger(__name__)
 
+OPTIONS_PER_MINUTE = 30
 NEEDS_SCRIPT = "Passkeys need JavaScript, and a browser that knows them."
 
 
@@ -41,20 +42,24 @@ def options(json: str) -> HttpResponse:
     return HttpResponse(json, content_type="application/json")
 
 
+def refused_options(request: HttpRequest, *, who: str) -> HttpResponse | None:
+    """A 429 for who (an address, a member) asks for challenges all the time: each is a row until it is used or over."""
+    try:
+        check_rate(key=f"passkey-options:{who}", limit=OPTIONS_PER_MINUTE, per_seconds=60, now=stamped(request).now)
+    except ApiError as error:
+        return HttpResponse(error.error, status=429, headers=dict(error.headers), content_type="text/plain")
+    return None
+
+
 # --- Signing in
 
 
 @never_cache
 @require_POST
 def sign_in_options(request: HttpRequest) -> HttpResponse:
-    """A challenge for whoever comes; only an address that asks all the time is held back."""
-    stamp = stamped(request)
-    try:
-        key = f"passkey-sign-in:{network_of(client_address(request))}"
-        check_rate(key=key, limit=30, per_seconds=60, now=stamp.now)
-    except ApiError as error:
-        return HttpResponse(error.error, status=429, headers=dict(error.headers), content_type="text/plain")
-    return options(passkeys.begin_signing(user=None, purpose=Purpose.SIGN_IN, now=stamp.now))
+    """A challenge for whoever comes."""
+    refused = refused_options(request, who=f"sign-in:{network_of(client_address(request))}")
+    return refused or options(passkeys.begin_signing(user=None, purpose=Purpose.SIGN_IN, now=stamped(request).now))
 
 
 @never_cache
@@ -105,7 +110,10 @@ def confirm(request: MemberRequest) -> HttpResponse:
 @never_cache
 @require_POST
 def confirm_options(request: MemberRequest) -> HttpResponse:
-    return options(passkeys.begin_signing(user=request.member.user, purpose=Purpose.CONFIRM, now=request.now))
+    refused = refused_options(request, who=f"confirm:{request.member.user_id}")
+    return refused or options(
+        passkeys.begin_signing(user=request.member.user, purpose=Purpose.CONFIRM, now=request.now)
+    )
 
 
 @never_cache
@@ -127,7 +135,8 @@ def confirm_with_passkey(request: MemberRequest) -> HttpResponse:
 def register_options(request: MemberRequest) -> HttpResponse:
     if not is_confirmed(request, now=request.now):
         return HttpResponse(CONFIRM_FIRST, status=403, content_type="text/plain")
-    return options(passkeys.begin_registration(user=request.member.user, now=request.now))
+    refused = refused_options(request, who=f"register:{request.member.user_id}")
+    return refused or options(passkeys.begin_registration(user=request.member.user, now=request.now))
 
 
 @never_cache

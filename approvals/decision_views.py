@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 from agents.http import client_address
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkey_answers import PasskeyRefused
-from agents.passkey_views import NEEDS_SCRIPT
+from agents.passkey_views import NEEDS_SCRIPT, refused_options
 from agents.passkeys import has_passkey
 from agents.reveal import reveal
 from approvals import passkeys, services
@@ -96,6 +96,8 @@ def _named(approval: ApprovalRequest) -> str:
 def passkey_options(request: MemberRequest, approval_id: UUID, verb: str) -> HttpResponse:
     """What the member's device has to sign for one of the two buttons, as JSON; why it cannot, as plain text."""
     decision = Decision.APPROVED if verb == "approve" else Decision.DENIED
+    if refused := refused_options(request, who=f"decide:{request.member.user_id}"):
+        return refused
     try:
         options = passkeys.begin(
             member=request.member,

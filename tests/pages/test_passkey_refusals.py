@@ -1,12 +1,16 @@
 """What is refused for want of a good passkey, or of any, is on record; what strangers try is not, and is no load."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 from uuid import uuid4
 
+import pytest
 from django.test import Client
 from django.utils import timezone
 
 from agents.passkey_models import PasskeyChallenge, Purpose
+from agents.passkey_views import OPTIONS_PER_MINUTE
 from agents.passkeys import MOST_CHALLENGES, begin_signing
 from approvals.tasks import sweep
 from audit.models import AuditEvent
@@ -90,3 +94,38 @@ def test_a_demand_that_was_lowered_is_named_with_what_it_was(scene: Scene) -> No
         {"chat:write": {"before": "", "after": "passkey"}},
         {"chat:write": {"before": "passkey", "after": ""}},
     ]
+
+
+OPTIONS = {
+    "sign-in": "/sign-in/passkey/options",
+    "confirm": "/settings/confirm/passkey/options",
+    "register": "/settings/passkeys/options",
+    "decide": "/approvals/{}/approve/options",
+}
+
+
+@pytest.mark.parametrize("path", OPTIONS.values(), ids=OPTIONS.keys())
+def test_who_asks_for_challenges_all_the_time_has_to_wait(
+    scene: Scene, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step for itself, and each person: somebody else's go on. All in one moment, or some would be allowed again."""
+    person, other = Person(scene.admin), Person(scene.approver)
+    for one in (person, other):
+        one.register()
+        one.skip_confirming()
+    approval, now = scene.submit({"n": 1}), timezone.now()
+    monkeypatch.setattr("agentvalet.middleware.timezone", SimpleNamespace(now=lambda: now))
+    for step in OPTIONS.values():
+        sent = {"digest": approval.digest}
+        ask = partial(person.client.post, step.format(approval.pk), sent)
+        if step != path:
+            assert ask().status_code == 200
+            continue
+        answers = [ask() for _ in range(OPTIONS_PER_MINUTE + 1)]
+        allowed = [answer.status_code for answer in answers[: OPTIONS_PER_MINUTE - 1]]  # registering took one
+        assert set(allowed) == {200}
+        assert answers[-1].status_code == 429
+        assert 0 < int(answers[-1]["Retry-After"]) <= 60
+        assert "Too many requests" in answers[-1].content.decode()
+        elsewhere = {"REMOTE_ADDR": "198.51.100.7"}
+        assert other.client.post(step.format(approval.pk), sent, **elsewhere).status_code == 200  # type: ignore[arg-type]
