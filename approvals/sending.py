@@ -9,11 +9,11 @@ from approvals.binding import Form
 from approvals.redaction import without_credential
 from crash_points import Point, crash_point
 from platforms import client, mcp
-from platforms.access_tokens import NoAccess
 from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
 from platforms.destinations import DestinationChanged
+from platforms.renewals import NoAccess
 from platforms.vault import VaultError
 
 

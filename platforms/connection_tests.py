@@ -16,13 +16,13 @@ from agents.models import Member
 from audit.events import JSON, Event, Result
 from audit.records import record
 from platforms import client
-from platforms.access_tokens import NoAccess
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.credentials import apply, parse_auth
 from platforms.endpoints import join_url, parse_endpoint
 from platforms.grants import change_of
 from platforms.mcp import ACCEPT
 from platforms.models import CallStyle, Connection, ConnectionStatus
+from platforms.renewals import NoAccess
 from platforms.stored_credentials import credential_of
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.vault import VaultError

@@ -56,8 +56,13 @@ class NotRenewed(Exception):
 
 
 def is_renewed(auth: Auth, credential: str) -> bool:
-    """Whether the stored credential is a grant, not a token. No token that a header carries begins with a brace."""
-    return auth.refresh is not None and credential.startswith("{")
+    """Whether the stored credential is a grant, not a token. No token that a header carries begins with a brace.
+
+    A grant is one also for a platform that renews none any more: it is never sent as if it were a token.
+    """
+    if not credential.startswith("{"):
+        return False
+    return auth.refresh is not None or is_same_grant(credential, credential)
 
 
 def read_grant(text: str) -> RefreshGrant:
@@ -103,6 +108,8 @@ def check_stored(auth: Auth, credential: str) -> None:
         return
     if len(credential) > MAX_CREDENTIAL_CHARACTERS:
         raise ValueError(f"The credential is longer than {MAX_CREDENTIAL_CHARACTERS} characters.")
+    if auth.refresh is None:
+        raise ValueError("This platform does not renew credentials: give an access token.")
     if read_grant(credential).given:
         raise ValueError("The credential must be a JSON object with client_id, client_secret and refresh_token.")
 

@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from audit.events import JSON, Actor, Event, Result
 from audit.records import record
 from platforms import destinations, vault
+from platforms.access_token_model import AccessToken
 from platforms.access_tokens import TIMEOUT, access_token
 from platforms.credentials import parse_auth
 from platforms.models import Connection, ConnectionStatus, credential_aad
@@ -51,9 +52,13 @@ def take_in(connection: Connection | None, credential: str) -> Intake:
 
 
 def put(connection: Connection, intake: Intake) -> None:
-    """Store the credential in the row, as its next version. Saving it is the caller's, who holds its lock."""
+    """Store the credential in the row, as its next version. Saving it is the caller's, who holds its lock.
+
+    An access token that was got with the one before is destroyed with it.
+    """
     if intake.sealed is None:
         return
+    AccessToken.objects.filter(connection_id=connection.pk).delete()
     connection.credential_version = intake.version + 1
     _put_sealed(connection, intake.sealed)
     if connection.status == ConnectionStatus.REAUTH_NEEDED:
@@ -182,6 +187,7 @@ def _store(turned: _Turned, *, request_id: UUID, now: datetime) -> Rotated | Non
             if outcome == Outcome.FORGOTTEN:
                 connection.credential_version += 1
                 connection.status = ConnectionStatus.REAUTH_NEEDED
+                AccessToken.objects.filter(connection_id=connection.pk).delete()
             connection.save(
                 update_fields=[
                     "credential_key_id",

@@ -21,9 +21,9 @@ from audit.models import AuditEvent
 from platforms import access_tokens, connecting
 from platforms import client as way_out
 from platforms.access_token_model import AccessToken
-from platforms.access_tokens import NoAccess
 from platforms.destinations import DestinationChanged
 from platforms.models import Connection, ConnectionStatus, Platform
+from platforms.renewals import NoAccess
 from platforms.stored_credentials import credential_of, take_in
 from tests.approvals.test_actions_api import READ, post
 from tests.approvals.test_decisions import approve
@@ -75,6 +75,17 @@ def renewed(side: Side, tokens: TokenService, refresh_token: str, **refresh: str
     side.connection.delete()
     side.connection = make_connection(side.platform, grant(refresh_token))
     return side.connection
+
+
+def give(side: Side, credential: str) -> None:
+    """An admin puts another credential in place of the stored one."""
+    connecting.reauthenticate(
+        member=side.admin,
+        connection_id=side.connection.pk,
+        credential=credential,
+        request_id=side.connection.pk,
+        now=timezone.now(),
+    )
 
 
 def age(connection: Connection, **change: Any) -> None:
@@ -191,6 +202,22 @@ def test_a_token_url_edited_in_the_database_gets_no_refresh_token(
     assert tokens.requests == platform.requests == []
 
 
+def test_a_refresh_token_is_not_sent_as_a_token_where_none_is_renewed_any_more(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    renewed(acme, tokens, "good-refresh-token-1")
+    change_platform(acme.platform, auth={"type": "bearer"})
+    answer = post(client, acme, READ)
+    assert (answer.status_code, answer.json()["code"]) == (502, "credential_changed")
+    with pytest.raises(NoAccess):
+        credential_of(Connection.objects.get())
+    with pytest.raises(connecting.Refused, match="does not renew"):
+        give(acme, grant("good-refresh-token-2"))
+    assert tokens.requests == platform.requests == []
+    give(acme, platform.token)
+    assert post(client, acme, READ).status_code == 200
+
+
 def test_a_sealed_token_moved_to_another_connection_is_not_used(
     acme: Side, stranger: Side, platform: CountingPlatform, tokens: TokenService
 ) -> None:
@@ -238,13 +265,8 @@ def test_another_credential_has_another_token(acme: Side, tokens: TokenService) 
     connection = renewed(acme, tokens, "good-refresh-token-1")
     queued = approve(acme, submit(acme))
     credential_of(connection)
-    connecting.reauthenticate(
-        member=acme.admin,
-        connection_id=connection.pk,
-        credential=grant("other-refresh-token-2"),
-        request_id=queued.request_id,
-        now=timezone.now(),
-    )
+    give(acme, grant("other-refresh-token-2"))
+    assert not AccessToken.objects.exists()  # that of the first is destroyed
     assert credential_of(Connection.objects.get()) == "a-token-that-no-platform-takes"
     with pytest.raises(NoAccess, match="replaced"):  # a call that has read the old version
         access_tokens.access_token(connection_id=connection.pk, version=1, timeout=1)
@@ -258,15 +280,9 @@ def test_another_credential_has_another_token(acme: Side, tokens: TokenService) 
      '{"client_id":"a","refresh_token":"r","more":"x"}', "a token"],
 )  # fmt: skip
 def test_what_is_no_grant_is_not_taken(acme: Side, tokens: TokenService, credential: str) -> None:
-    connection = renewed(acme, tokens, "good-refresh-token-1")
+    renewed(acme, tokens, "good-refresh-token-1")
     with pytest.raises(connecting.Refused) as refused:
-        connecting.reauthenticate(
-            member=acme.admin,
-            connection_id=connection.pk,
-            credential=credential,
-            request_id=connection.pk,
-            now=timezone.now(),
-        )
+        give(acme, credential)
     assert refused.value.field == "credential"
 
 
