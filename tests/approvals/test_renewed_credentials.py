@@ -273,6 +273,26 @@ def test_another_credential_has_another_token(acme: Side, tokens: TokenService) 
     assert "credential was replaced" in str(run(ApprovalRequest.objects.get(pk=queued.pk)).execution_error)
 
 
+def test_a_credential_replaced_while_it_is_renewed_ends_the_call_unsent(
+    acme: Side, platform: CountingPlatform, tokens: TokenService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed(acme, tokens, "once-refresh-token-8")
+    approval = approve(acme, submit(acme))
+    send = way_out.send
+
+    def meanwhile(**call: Any) -> Any:
+        answer = send(**call)
+        give(acme, platform.token)
+        return answer
+
+    monkeypatch.setattr(way_out, "send", meanwhile)
+    error = run(approval).execution_error
+    assert error is not None
+    assert error.endswith("was replaced while it was renewed. Nothing was sent.")
+    assert (len(tokens.requests), platform.requests) == (1, [])
+    assert credential_of(Connection.objects.get()) == platform.token  # not overwritten by what came of the old one
+
+
 @pytest.mark.parametrize(
     "credential",
     ["{}", "{", '{"client_id":"a"}', '{"client_id":"","refresh_token":"r"}', '{"client_id":"a","refresh_token":5}',
