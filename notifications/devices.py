@@ -7,16 +7,17 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import ClassVar, Self
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 
 from agents.models import Member, Owner, Role
 from audit.events import Actor, Event, Result
-from audit.records import record
+from audit.records import hold_head, record
 
 MOST_DEVICES = 20  # of one member
 MAX_ENDPOINT = 2000
@@ -108,7 +109,7 @@ def _unbase64(text: str) -> bytes:
 def subscribe(*, member: Member, subscription: Subscription, name: str, request_id: UUID, now: datetime) -> PushDevice:
     """Push to this browser from now on, as the member's device; it leaves the member who had it before.
 
-    Locks: the device's row.
+    Locks: the member, then the device's row.
 
     Raises:
         SubscriptionRefused: somebody else's endpoint (its keys are other ones), one device too many, or a role that
@@ -117,19 +118,36 @@ def subscribe(*, member: Member, subscription: Subscription, name: str, request_
     if not member.may_decide:
         raise SubscriptionRefused("Your role decides nothing, so there is nothing to notify you of.")
     name = " ".join("".join(one if one.isprintable() else " " for one in name).split())[:100] or "A browser"
+    once = partial(_subscribe, member, subscription, name, request_id=request_id, now=now)
+    try:
+        return once()
+    except IntegrityError:  # another member's page was first with this browser; now its row is there to be locked
+        return once()
+
+
+def _subscribe(member: Member, subscription: Subscription, name: str, *, request_id: UUID, now: datetime) -> PushDevice:
     digest = hashlib.sha256(subscription.endpoint.encode()).digest()
+    rows = PushDevice.objects.select_related("member__owner", "member__user")
     with transaction.atomic(durable=True):
-        known = PushDevice.objects.select_for_update(no_key=True).filter(endpoint_hash=digest).first()
+        Member.objects.select_for_update(no_key=True).get(pk=member.pk)
+        known = rows.select_for_update(of=("self",), no_key=True).filter(endpoint_hash=digest).first()
         if known is not None and not _same_keys(known, subscription):
             raise SubscriptionRefused("This address of a push service is known with other keys.")
-        mine = PushDevice.objects.of_member(member)
-        if (known is None or known.member_id != member.pk) and mine.count() >= MOST_DEVICES:
+        changes_hands = known is not None and known.member_id != member.pk
+        if (known is None or changes_hands) and PushDevice.objects.of_member(member).count() >= MOST_DEVICES:
             raise SubscriptionRefused(f"You have {MOST_DEVICES} devices already: delete one first.")
+        log = partial(_record, now=now, request_id=request_id)
+        if known is not None and changes_hands:
+            former = known.member.owner
+            for owner_id in sorted({former.pk, member.owner_id}):  # in one order everywhere
+                hold_head(owner_id)
+            by = _actor(member) if former.pk == member.owner_id else _SYSTEM  # no owner reads of another's people
+            log(Event.PUSH_UNSUBSCRIBED, known, owner=former, actor=by)
         device = known or PushDevice(endpoint=subscription.endpoint, endpoint_hash=digest, created_at=now)
         device.member, device.name = member, name
         device.public_key, device.auth_secret = subscription.public_key, subscription.auth_secret
         device.save()
-        _record(Event.PUSH_SUBSCRIBED, device, owner=member.owner, actor=_actor(member), now=now, request_id=request_id)
+        log(Event.PUSH_SUBSCRIBED, device, owner=member.owner, actor=_actor(member))
     return device
 
 

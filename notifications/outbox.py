@@ -147,16 +147,18 @@ def due_about(*, owner_id: UUID, tag: str, now: datetime) -> list[tuple[int, str
 def claim(*, delivery_id: int, now: datetime) -> Delivery | None:
     """The right to send one message, for the length of a lease; None if there is nothing to send (any more).
 
-    Locks: the row. Whether the matter is settled is looked at under that lock.
+    Locks: the row. Whether the matter is settled is read under that lock: a decision that is not seen here finds the
+    row under way, and its withdrawal follows.
     """
-    rows = Delivery.objects.select_related("notification")
+    rows = Delivery.objects.select_for_update(no_key=True)
     with transaction.atomic(durable=True):
-        row = rows.select_for_update(of=("self",), no_key=True).filter(pk=delivery_id, next_try_at__lte=now).first()
+        row = rows.filter(pk=delivery_id, next_try_at__lte=now).first()
         if row is None:
             return None
+        row.notification = Notification.objects.get(pk=row.notification_id)
         if row.purpose in ASKING and row.notification.is_over(now):
             row.next_try_at, row.under_way = None, False
-        elif row.purpose == Purpose.WITHDRAWAL and _is_being_told(row, now):
+        elif row.purpose == Purpose.WITHDRAWAL and _is_being_told(row):
             row.next_try_at = now + _AGAIN_SOON
         elif row.attempts >= _MOST_ATTEMPTS:
             row.next_try_at, row.under_way = None, False
@@ -169,10 +171,10 @@ def claim(*, delivery_id: int, now: datetime) -> Delivery | None:
     return row if row.under_way else None
 
 
-def _is_being_told(withdrawal: Delivery, now: datetime) -> bool:
-    """Whether a worker is sending at this moment what is to be taken away: one after the other."""
+def _is_being_told(withdrawal: Delivery) -> bool:
+    """Whether what is to be taken away may be on its way, from a worker that died, too: one after the other."""
     same = Delivery.objects.filter(notification_id=withdrawal.notification_id, target=withdrawal.target)
-    return same.filter(purpose__in=ASKING, under_way=True, next_try_at__gt=now).exists()
+    return same.filter(purpose__in=ASKING, under_way=True).exists()
 
 
 def arrived(delivery: Delivery, *, now: datetime) -> None:

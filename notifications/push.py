@@ -66,8 +66,9 @@ def deliver(*, delivery_id: int, now: datetime) -> None:
     if delivery is None:
         return
     device = PushDevice.objects.of_deciders(delivery.notification.owner_id).filter(pk=delivery.target).first()
-    if device is None and delivery.purpose not in ASKING:
+    if device is None and delivery.purpose not in ASKING:  # what it shows is taken away all the same, without names
         device = PushDevice.objects.select_related("member__user").filter(pk=delivery.target).first()
+        delivery.notification.body = ""
     if device is None:
         outbox.give_up(delivery, failure="The device was removed, or its owner may not decide any more.")
         return

@@ -36,10 +36,12 @@
     return navigator.serviceWorker.ready;
   };
 
+  const keyOf = (subscription) => base64url(subscription.options.applicationServerKey ?? new ArrayBuffer(0));
+
   const subscribe = async (key) => {
     const { pushManager } = await registered();
     const known = await pushManager.getSubscription();
-    if (known && base64url(known.options.applicationServerKey ?? new ArrayBuffer(0)) === key) return known;
+    if (known && keyOf(known) === key) return known;
     await known?.unsubscribe(); // made with a key that this server no longer has
     return pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytes(key) });
   };
@@ -65,7 +67,9 @@
     const form = event.target;
     if (!form.matches("[data-push]") || form.elements.endpoint.value) return;
     event.preventDefault();
-    enable(form);
+    if ("busy" in form.dataset) return;
+    form.dataset.busy = "";
+    enable(form).finally(() => delete form.dataset.busy);
   });
 
   document.addEventListener("click", (event) => {
@@ -88,8 +92,8 @@
     const here = subscription ? await mark(subscription) : "";
     const row = here && document.querySelector(`[data-device="${here}"]`);
     if (row) row.querySelector("[data-here]").hidden = false;
-    const on = Boolean(row) && Notification.permission === "granted";
     for (const form of forms) {
+      const on = Boolean(row) && keyOf(subscription) === form.dataset.key && Notification.permission === "granted";
       const banner = form.closest("[data-push-banner]");
       if (banner) banner.hidden = on || dismissed() || Notification.permission === "denied";
       else form.hidden = on;

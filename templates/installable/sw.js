@@ -55,10 +55,16 @@ const show = async (message) => {
     requireInteraction: asks,
     actions: asks ? [{ action: "approve", title: "Approve" }, { action: "deny", title: "Deny" }] : [],
   });
-  if (settled) setTimeout(() => close(message.tag), GONE_AFTER);
+  if (!settled) return;
+  await new Promise((resolve) => setTimeout(resolve, GONE_AFTER)); // a worker that waits for nothing may be ended
+  await close(message.tag);
 };
 
 self.addEventListener("push", (event) => event.waitUntil(show(read(event))));
+
+// The browser or its push service has ended the subscription: nothing will come any more, so this is the last word.
+const ENDED = { kind: "ended", tag: "ended", title: "Notifications have ended on this device", body: "Enable them again under Settings.", url: "/settings" };
+self.addEventListener("pushsubscriptionchange", (event) => event.waitUntil(show(ENDED)));
 
 // Both actions and the notification itself lead to the page that shows the whole call: it is decided on there.
 const open = async (notification) => {

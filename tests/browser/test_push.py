@@ -4,12 +4,14 @@ Chromium's own push service is out of reach, so the page subscribes at ours (tes
 and decrypts; the plain message goes on to the service worker by way of the DevTools protocol.
 """
 
+import base64
 import json
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from playwright.sync_api import BrowserContext, CDPSession, Page, expect
+from pytest_django.fixtures import Settings
 
 from approvals.models import ApprovalRequest
 from approvals.services import deny
@@ -31,6 +33,13 @@ SUBSCRIBE = """
     return { endpoint: subscription.endpoint, options, getKey: (name) => bytes(subscription[name]).buffer };
   };
 }
+"""
+SUBSCRIBED = """
+(() => {
+  const bytes = (text) => Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+  PushManager.prototype.getSubscription = async () => (
+    { endpoint: "ENDPOINT", options: { applicationServerKey: bytes("KEY").buffer } });
+})();
 """
 SHOWN = """
 async () => (await (await navigator.serviceWorker.ready).getNotifications()).map((one) => ({
@@ -180,6 +189,39 @@ def test_a_message_that_cannot_be_read_leads_to_the_queue(scene: Scene, phone: P
     )
     assert phone.shows("unknown")
     assert phone.shown()[0]["body"] == "Something waits for you."
+
+
+def test_a_subscription_that_ended_by_itself_says_so_once(scene: Scene, phone: Phone) -> None:
+    (worker,) = phone.page.context.service_workers
+    worker.evaluate(
+        """async () => {
+          const waited = [];
+          const event = new ExtendableEvent("pushsubscriptionchange");
+          event.waitUntil = (promise) => waited.push(promise);
+          self.dispatchEvent(event);
+          await Promise.all(waited);
+        }"""
+    )
+    (shown,) = phone.shown()
+    assert (shown["title"], shown["actions"]) == ("Notifications have ended on this device", [])
+
+
+def test_the_offer_comes_back_when_the_server_has_a_new_key(
+    scene: Scene, open_page: OpenPage, push_service: PushService, settings: Settings
+) -> None:
+    device = push_service.device(scene.admin)
+    page = open_page("/approvals", permissions=["notifications"])
+    page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+    subscribed = SUBSCRIBED.replace("ENDPOINT", device.endpoint).replace("KEY", push.application_server_key())
+    page.add_init_script(subscribed)
+    offer = page.get_by_role("complementary", name="Notifications")
+    for key, is_offered in ((settings.VAPID_KEY, False), (base64.b64encode(b"k" * 32).decode(), True)):
+        settings.VAPID_KEY = key
+        page.goto("/settings")
+        expect(page.get_by_text("This device", exact=True)).to_be_visible()  # the script has run
+        expect(page.get_by_role("button", name="Enable notifications on this device")).to_be_visible(visible=is_offered)
+        page.goto("/approvals")
+        expect(offer).to_be_visible(visible=is_offered)
 
 
 def test_the_offer_is_not_made_twice(scene: Scene, open_page: OpenPage) -> None:

@@ -1,14 +1,16 @@
 """What wakes the messenger, and how its threads are shared: one row, owner or server in trouble stops no other's."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from redis import Redis
 
@@ -16,9 +18,11 @@ import approvals.tasks
 import notifications.tasks
 from agents import delegates
 from approvals import magic_links
+from approvals.services import deny
 from notifications import outbox, shares, uninstalls
 from notifications.deliveries import Channel, Delivery, Purpose
 from notifications.models import Notification
+from tests.approvals.test_races import together, wait_until_somebody_waits
 from tests.push_fixtures import PushService
 from tests.world import Side, submit
 
@@ -80,6 +84,46 @@ def test_a_line_that_nobody_can_be_reminded_of_keeps_no_other_waiting(
     assert outbox.remind_due(now=good.created_at + (good.expires_at - good.created_at) / 2) == 1
     reminder = Delivery.objects.get(purpose=Purpose.REMINDER)
     assert reminder.notification.tag == f"approval:{good.pk}"
+
+
+def test_what_a_dead_worker_may_have_sent_is_settled_before_it_is_taken_away(
+    acme: Side, push_service: PushService
+) -> None:
+    push_service.device(acme.admin)
+    approval = submit(acme)
+    (asked,) = ids_of(acme)
+    assert outbox.claim(delivery_id=asked, now=timezone.now())  # and dies
+    deny(member=acme.admin, approval_id=approval.pk, digest=approval.digest, via="dashboard", now=timezone.now())
+    _, withdrawal = ids_of(acme)
+    later = timezone.now() + outbox.LEASES[Channel.PUSH]
+    assert outbox.claim(delivery_id=withdrawal, now=later) is None
+    assert outbox.claim(delivery_id=asked, now=later) is None
+    assert outbox.claim(delivery_id=withdrawal, now=later + timedelta(seconds=2)) is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_decision_is_seen_that_came_while_the_row_was_waited_for(acme: Side, push_service: PushService) -> None:
+    push_service.device(acme.admin)
+    submit(acme)
+    (asked,) = ids_of(acme)
+    dead = timezone.now() - outbox.LEASES[Channel.PUSH]
+    Delivery.objects.filter(pk=asked).update(under_way=True, attempts=1, next_try_at=dead)
+
+    is_held = threading.Event()
+
+    def decide() -> None:
+        with transaction.atomic():
+            Delivery.objects.select_for_update().get(pk=asked)
+            is_held.set()
+            wait_until_somebody_waits()
+            Notification.objects.update(withdrawn_at=timezone.now())
+
+    def claim() -> Delivery | None:
+        is_held.wait(10)
+        return outbox.claim(delivery_id=asked, now=timezone.now())
+
+    _, claimed = together(decide, claim)
+    assert claimed is None
 
 
 def test_an_owner_whose_devices_are_slow_holds_up_its_own_messages_only(

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
+from approvals.services import deny
 from audit.models import AuditEvent
-from notifications import push
+from notifications import devices, push
 from notifications.deliveries import Delivery
-from notifications.devices import MOST_DEVICES, PushDevice
+from notifications.devices import MOST_DEVICES, PushDevice, Subscription
 from notifications.push import application_server_key
+from tests.approvals.test_races import ROUNDS, together
+from tests.notifications.test_push import send_due
 from tests.pages.scene import collect_static, signed_in
 from tests.push_fixtures import PushService
-from tests.world import Side
+from tests.world import Side, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -100,12 +105,41 @@ def test_what_is_no_subscription_is_refused(acme: Side, push_service: PushServic
     assert "can be used" in (page := notices(client)) or "cannot be used" in page
 
 
-def test_the_same_browser_under_another_member_changes_hands(acme: Side, push_service: PushService) -> None:
+@pytest.mark.parametrize("whose", ["colleague's", "stranger's"])
+def test_a_browser_that_changes_hands_is_on_record_where_it_leaves_and_gets_no_name_from_there(
+    acme: Side, stranger: Side, push_service: PushService, whose: str
+) -> None:
     subscription = push_service.subscription()
+    other = acme.approver if whose == "colleague's" else stranger.approver
     add(signed_in(acme.admin), subscription)
-    add(signed_in(acme.approver), subscription, name="Shared")
+    approval = submit(acme)
+    send_due()
+    add(signed_in(other), subscription, name="Shared")
     device = PushDevice.objects.get()
-    assert (device.member, device.name) == (acme.approver, "Shared")
+    assert (device.member, device.name) == (other, "Shared")
+    left = AuditEvent.objects.get(event="push.unsubscribed")
+    assert left.owner_id == acme.owner.pk
+    assert '"admin@acme.example"' in left.canonical
+    assert whose == "colleague's" or stranger.approver.user.email not in left.canonical
+    deny(member=acme.admin, approval_id=approval.pk, digest=approval.digest, via="dashboard", now=timezone.now())
+    send_due()
+    named = "Acme bot → acme-chat/chat:write"
+    bodies = [(one["kind"], one["body"]) for one in push_service.messages]
+    assert bodies == [("ask", named), ("withdrawal", named if whose == "colleague's" else "")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("whose", ["own", "colleague's"])
+def test_a_browser_that_is_handed_in_twice_at_one_moment_is_one_device(
+    acme: Side, push_service: PushService, whose: str
+) -> None:
+    members = (acme.admin, acme.admin if whose == "own" else acme.approver)
+    for _ in range(ROUNDS):
+        read = Subscription.read(**push_service.subscription())
+        hand_in = partial(devices.subscribe, subscription=read, name="x", request_id=uuid4(), now=timezone.now())
+        one, two = together(*(partial(hand_in, member=member) for member in members))
+        assert one == two == PushDevice.objects.get()
+        PushDevice.objects.all().delete()
 
 
 def test_an_endpoint_cannot_be_taken_over_with_other_keys(
