@@ -31,6 +31,7 @@ from platforms import api as platforms_api
 from platforms import connection_views as connections
 from platforms import inbox_views as inbox
 from platforms import permission_views as permissions
+from platforms import platform_change_views as changes
 from platforms import registration_api as registrations
 from platforms.first_steps import first_steps
 
@@ -147,6 +148,8 @@ urlpatterns = [
     path("platforms/<slug:slug>/settings", platform_views.settings, name="platform-settings"),
     path("platforms/<slug:slug>/scopes", platform_views.add_scope, name="add-scope"),
     path("platforms/<slug:slug>/scopes/<int:scope_id>", platform_views.scope, name="change-scope"),
+    path("platforms/<slug:slug>/scopes/<int:scope_id>/delete", sure(changes.delete_scope), name="delete-scope"),
+    path("platforms/<slug:slug>/address", sure(changes.address), name="platform-address"),
     path("platforms/<slug:slug>/connect", sure(connections.connect), name="connect-platform"),
     path("catalogue/custom", platform_views.custom, name="custom-platform"),
     path("catalogue/<slug:entry_id>", sure(connections.connect_entry), name="connect-entry"),

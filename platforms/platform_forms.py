@@ -1,13 +1,12 @@
 """What the pages about platforms send back: read, checked for shape, turned into what the domain functions take."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from django import forms
 from django.http import QueryDict
 
-from audit.events import JSON
-from platforms.credentials import parse_auth
+from platforms.address_form import AddressForm, checked
 from platforms.definitions import (
     MAX_COVERS,
     MAX_QUERY,
@@ -15,14 +14,11 @@ from platforms.definitions import (
     ScopeDefinition,
     parse_rules,
     parse_test_call,
-    refused_target,
 )
-from platforms.endpoints import parse_base_url
 from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, Platform, Scope, StepUp
 
 MAX_RULES = 10_000  # characters
 OTHER = "Other"
-T = TypeVar("T")
 
 
 class PlatformForm(forms.Form):
@@ -67,7 +63,7 @@ class ScopeForm(forms.Form):
 
     def clean_rules(self) -> list[str]:
         rules = [line.strip() for line in self.cleaned_data["rules"].splitlines() if line.strip()]
-        return _checked(parse_rules, rules, call_style=self.call_style)
+        return checked(parse_rules, rules, call_style=self.call_style)
 
     def definition(self) -> ScopeDefinition:
         said = self.cleaned_data
@@ -76,8 +72,13 @@ class ScopeForm(forms.Form):
         )
 
 
-class CustomForm(forms.Form):
+class CustomForm(AddressForm):
     """A platform that is in no catalogue, with its first scope."""
+
+    field_order = [
+        "name", "slug", "call_style", "base_url", "body_kind", "auth_type", "auth_name", "auth_prefix", "token_url",
+        "token_client", "headers",
+    ]  # fmt: skip
 
     name = forms.CharField(max_length=200)
     slug = forms.CharField(
@@ -92,51 +93,11 @@ class CustomForm(forms.Form):
         required=False,
         label="Kind",
     )
-    base_url = forms.CharField(
-        max_length=500, label="Base URL", help_text="Every path is under it. For GraphQL and MCP it is the one address."
-    )
     body_kind = forms.ChoiceField(
         choices=BodyKind.choices,
         required=False,
         label="Body of a call",
         help_text="What the agent's data is made into: JSON, unless the platform's documentation wants a form.",
-    )
-    auth_type = forms.ChoiceField(
-        label="The credential goes into",
-        choices=[
-            ("bearer", "Authorization: Bearer …"),
-            ("header", "another header"),
-            ("query", "a parameter of the query"),
-            ("basic", "HTTP basic: user:password"),
-        ],
-    )
-    auth_name = forms.CharField(
-        max_length=64, required=False, label="Name of that header or parameter", help_text="As in X-Api-Key."
-    )
-    auth_prefix = forms.CharField(
-        max_length=32,
-        required=False,
-        strip=False,
-        label="What stands before it in that header",
-        help_text="As in “Token token=”. Mind the space at its end.",
-    )
-    token_url = forms.CharField(
-        max_length=500,
-        required=False,
-        label="Token URL",
-        help_text="Where refresh tokens are exchanged (OAuth 2.0), as in https://auth.example.com/token.",
-    )
-    token_client = forms.ChoiceField(
-        choices=[("body", "in the form"), ("basic", "as HTTP basic")],
-        required=False,
-        label="The client names itself there",
-    )
-    headers = forms.CharField(
-        max_length=2000,
-        required=False,
-        label="Headers of every call",
-        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
-        help_text="One a line, as in X-Api-Version: 2. Never a secret: they are shown in clear.",
     )
     test = forms.CharField(
         max_length=MAX_QUERY,
@@ -160,48 +121,14 @@ class CustomForm(forms.Form):
         help_text="One a line, as in GET /issues/**. For GraphQL it is POST / alone, for MCP POST /tool.",
     )
 
-    def clean_base_url(self) -> str:
-        base_url = _checked(parse_base_url, self.cleaned_data["base_url"])
-        if sentence := refused_target(base_url):
-            raise forms.ValidationError(sentence)
-        return base_url
-
-    def clean_token_url(self) -> str:
-        if not self.cleaned_data["token_url"]:
-            return ""
-        url = _checked(parse_base_url, self.cleaned_data["token_url"])
-        if sentence := refused_target(url):
-            raise forms.ValidationError(sentence)
-        return url
-
-    def clean_headers(self) -> dict[str, str]:
-        pairs = [line.partition(":") for line in self.cleaned_data["headers"].splitlines() if line.strip()]
-        return {name.strip(): text.strip() for name, _, text in pairs}
-
     def clean_rules(self) -> list[str]:
         rules = [line.strip() for line in self.cleaned_data["rules"].splitlines() if line.strip()]
-        return _checked(parse_rules, rules, call_style=self.cleaned_data.get("call_style", ""))
+        return checked(parse_rules, rules, call_style=self.cleaned_data.get("call_style", ""))
 
     def clean(self) -> None:
-        self._clean_part("auth_name", parse_auth, self._auth())
+        super().clean()
         if self.cleaned_data.get("test"):
-            self._clean_part("test", lambda said: parse_test_call(**said), self._test())
-
-    def _clean_part(self, field: str, parse: Any, value: object) -> None:
-        try:
-            parse(value)
-        except ValueError as error:
-            self.add_error(field, str(error))
-
-    def _auth(self) -> dict[str, JSON]:
-        said = self.cleaned_data
-        auth: dict[str, JSON] = {"type": said.get("auth_type", "")}
-        for key, name in (("name", "auth_name"), ("prefix", "auth_prefix"), ("headers", "headers")):
-            if said.get(name):
-                auth[key] = said[name]
-        if said.get("token_url"):
-            auth["refresh"] = {"token_url": said["token_url"], "client": said.get("token_client") or "body"}
-        return auth
+            self.clean_part("test", lambda said: parse_test_call(**said), self._test())
 
     def _test(self) -> dict[str, Any]:
         said = self.cleaned_data
@@ -216,17 +143,10 @@ class CustomForm(forms.Form):
             slug=said["slug"],
             name=said["name"],
             base_url=said["base_url"],
-            auth=self._auth(),
+            auth=self.auth(),
             call_style=said["call_style"],
             body_kind=said["body_kind"],
             category=OTHER,
             test_call=parse_test_call(**self._test()) if said["test"] else None,
             scopes=[ScopeDefinition(name=said["scope"], rules=said["rules"], covers=said["covers"])],
         )
-
-
-def _checked(parse: Callable[..., T], *values: object, **options: object) -> T:
-    try:
-        return parse(*values, **options)
-    except ValueError as error:
-        raise forms.ValidationError(str(error)) from error

@@ -111,6 +111,8 @@ STOPS = (
     Stop("platform-edit", "platforms/<slug:slug>", "member", ("Label", "Hint", "Require human approval per request"),
          act=_open_all),
     Stop("platform-connect", "platforms/<slug:slug>/connect", "admin", ("Connect Acme Chat", "Label", "Credential")),
+    Stop("platform-address", "platforms/<slug:slug>/address", "admin", ("Address and authentication", "Base URL")),
+    Stop("scope-delete", "platforms/<slug:slug>/scopes/<int:scope_id>/delete", "admin", ("Delete the scope",)),
     Stop("catalogue-entry", "catalogue/<slug:entry_id>", "admins", ("Connect Shopify", "Credential"), act=_open_all),
     Stop("platform-custom", "catalogue/custom", "admins", ("Custom platform", "Base URL")),
     Stop("connection-reauth", "connections/<uuid:connection_id>/reauth", "admin", ("Credential",)),

@@ -73,6 +73,7 @@ def make_town(*, lifetime: timedelta = timedelta(hours=12)) -> Town:
         "agent_id": scene.agent.pk,
         "connection_id": str(scene.connection.pk),
         "slug": "acme-chat",
+        "scope_id": str(Scope.objects.filter(platform=scene.platform).earliest("pk").pk),
         "entry_id": "shopify",
     }
     return town

@@ -202,4 +202,6 @@ def test_what_asks_is_listed_where_all_routes_are() -> None:
         "withdraw-invitation",
         "delete-delegate",
         "cli-auth",
+        "platform-address",
+        "delete-scope",
     }

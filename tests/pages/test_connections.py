@@ -9,7 +9,6 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from agents.models import AgentStatus
 from audit.models import AuditEvent
 from platforms import client as way_out
 from platforms.client import PlatformUnreachable
@@ -17,10 +16,9 @@ from platforms.coverage import NotConnected, NotCovered, find_coverage
 from platforms.endpoints import parse_endpoint
 from platforms.models import Connection, Grant, Platform, Scope
 from platforms.stored_credentials import credential_of
-from tests.pages import asks
 from tests.pages.asks import told
 from tests.pages.scene import Scene, make_scene, signed_in
-from tests.world import CountingPlatform, make_connection, new_token
+from tests.world import CountingPlatform, make_connection
 
 SECRET = "xoxb-a-secret-that-no-page-shows"
 
@@ -89,6 +87,12 @@ FORMS: list[tuple[str, dict[str, str], str]] = [
     ("/platforms/acme-chat/settings", {"name": "Chat", "honours_idempotency_key": "on"}, "platform.changed"),
     ("/platforms/acme-chat/scopes", {"name": "chat:new", "rules": "GET /new"}, "platform.changed"),
     ("/platforms/acme-chat/scopes/{scope}", {"rules": "GET /else", "step_up": "passkey"}, "platform.changed"),
+    ("/platforms/acme-chat/scopes/{scope}/delete", {}, "platform.changed"),
+    (
+        "/platforms/acme-chat/address",
+        {"base_url": "https://new.example.com", "auth_type": "header", "auth_name": "X-Api-Key"},
+        "platform.changed",
+    ),
     ("/connections/{connection}/reauth", {"credential": SECRET}, "platform.connected"),
     ("/connections/{connection}/change", {"label": "Renamed", "hint": "for tests"}, "platform.changed"),
     ("/connections/{connection}/disconnect", {}, "platform.disconnected"),
@@ -386,121 +390,3 @@ def test_a_new_credential_is_untested_and_nobodys_until_it_was_tested(scene: Sce
     row = Connection.objects.get(pk=scene.connection.pk)
     assert (row.status, row.identity, row.credential_version) == ("untested", None, 2)
     assert credential_of(row) == SECRET
-
-
-# --- Several connections
-def test_one_default_whatever_is_pressed(scene: Scene, admin: Client) -> None:
-    second = make_connection(scene.platform, new_token(), label="Second", default=False)
-    admin.post(f"/connections/{second.pk}/change", {"label": "Second", "is_default": "on"})
-    assert list(Connection.objects.filter(platform=scene.platform, is_default=True)) == [second]
-    admin.post(f"/connections/{second.pk}/change", {"label": "Second"})
-    assert "has to name one" in html_of(admin, "/platforms")
-    assert "another connection of this label" in told(
-        admin,
-        admin.post(f"/connections/{second.pk}/change", {"label": "Main"}),
-        at="/platforms/acme-chat",
-    )
-
-
-# --- Disconnecting
-def test_disconnecting_says_who_loses_access_destroys_the_credential_and_can_be_undone(
-    scene: Scene, admin: Client
-) -> None:
-    scene.add_agent("second")
-    gone = scene.add_agent("gone")
-    type(gone).objects.filter(pk=gone.pk).update(status=AgentStatus.REVOKED)
-    asks.add_child(scene)
-    address = f"/connections/{scene.connection.pk}/disconnect"
-    html = html_of(admin, address)
-    assert may_call(scene)
-    agents = Grant.objects.current(timezone.now()).exclude(agent=gone).values("agent").distinct().count()
-    assert f"{agents} agents lose access." in html
-    assert f"{agents} agents lost access." in told(admin, admin.post(address), at="/platforms/acme-chat")
-    assert not may_call(scene)
-    assert not Connection.objects.filter(platform=scene.platform).exists()
-    assert not Grant.objects.filter(scope__platform=scene.platform, revoked_at=None).exists()
-    assert AuditEvent.objects.get(event="platform.disconnected").metadata["agents"] == agents
-    assert AuditEvent.objects.filter(event="permission.revoked").count() >= agents
-
-    assert "Give back 2 permissions of 2 agents" in html_of(admin, "/platforms/acme-chat/connect")
-    admin.post("/platforms/acme-chat/connect", {"label": "Anew", "credential": SECRET, "restore": "on"})
-    assert may_call(scene)
-    back = Grant.objects.get(agent=scene.agent, revoked_at=None)
-    assert (back.require_approval, back.connection_id) == (True, None)
-    assert not Grant.objects.filter(agent=gone, revoked_at=None).exists()
-    assert "Give back" not in html_of(admin, "/platforms/acme-chat/connect")
-
-
-def test_reconnecting_gives_nothing_back_unasked(scene: Scene, admin: Client) -> None:
-    admin.post(f"/connections/{scene.connection.pk}/disconnect")
-    admin.post("/platforms/acme-chat/connect", {"label": "Main", "credential": SECRET})
-    assert not may_call(scene)
-
-
-def test_a_permission_for_one_connection_goes_with_it_and_comes_back_with_its_label_only(
-    scene: Scene, admin: Client
-) -> None:
-    second = make_connection(scene.platform, new_token(), label="Second", default=False)
-    Grant.objects.filter(agent=scene.agent).update(connection=second)
-    other = scene.add_agent("other")
-    assert "1 agent loses access." in html_of(admin, f"/connections/{second.pk}/disconnect")
-    admin.post(f"/connections/{second.pk}/disconnect")
-    assert not may_call(scene)
-    assert Grant.objects.filter(agent=other, revoked_at=None).exists()
-    admin.post("/platforms/acme-chat/connect", {"label": "Another", "credential": SECRET, "restore": "on"})
-    assert not may_call(scene)
-    admin.post("/platforms/acme-chat/connect", {"label": "Second", "credential": SECRET + "2", "restore": "on"})
-    assert Grant.objects.get(agent=scene.agent, revoked_at=None).connection == Connection.objects.get(label="Second")
-
-
-def test_what_was_taken_by_hand_since_is_not_given_back(scene: Scene, admin: Client) -> None:
-    admin.post(f"/connections/{scene.connection.pk}/disconnect")
-    admin.post("/platforms/acme-chat/connect", {"label": "Main", "credential": SECRET, "restore": "on"})
-    row = Grant.objects.get(agent=scene.agent, revoked_at=None)
-    admin.post(f"/agents/{scene.agent.pk}/permissions/{row.pk}/revoke")
-    html = html_of(admin, "/platforms/acme-chat/connect")
-    assert "Give back" not in html
-
-
-def test_the_last_but_one_leaves_everybody_else_where_they_are(scene: Scene, admin: Client) -> None:
-    second = make_connection(scene.platform, new_token(), label="Second", default=False)
-    assert "No agent loses access." in html_of(admin, f"/connections/{second.pk}/disconnect")
-    admin.post(f"/connections/{second.pk}/disconnect")
-    assert may_call(scene)
-
-
-# --- Scopes and settings
-def test_a_scope_is_changed_for_all_who_hold_it(scene: Scene, admin: Client) -> None:
-    scope = Scope.objects.get(platform=scene.platform)
-    path = f"/platforms/acme-chat/scopes/{scope.pk}"
-    assert "1 agent holds it" in html_of(admin, "/platforms/acme-chat")
-    admin.post(path, {"rules": "POST /else", "covers": "Something else.", "step_up": "passkey", "name": "ignored"})
-    scope.refresh_from_db()
-    assert (scope.name, scope.rules, scope.covers, scope.step_up) == (
-        "chat:write",
-        ["POST /else"],
-        "Something else.",
-        "passkey",
-    )
-    assert not may_call(scene)
-    assert AuditEvent.objects.latest("seq").metadata["rules"] == ["POST /else"]
-    response = admin.post(path, {"rules": "POST else"})
-    assert response.status_code == 400
-    assert "no call can have" in response.content.decode()
-
-
-def test_a_scope_of_another_platform_is_not_found(scene: Scene, admin: Client) -> None:
-    scene.add_platform("github", base_url="https://g.example", connection="org", scopes={"read": ["GET /**"]})
-    other = Scope.objects.get(platform__slug="github")
-    assert admin.post(f"/platforms/acme-chat/scopes/{other.pk}", {"rules": "GET /x"}).status_code == 404
-    response = admin.post("/platforms/acme-chat/scopes", {"name": "chat:write", "rules": "GET /x"})
-    assert response.status_code == 400
-    assert "There is a scope of this name." in response.content.decode()
-
-
-def test_what_platforms_say_of_themselves_is_shown_with_what_hides_in_it(scene: Scene, admin: Client) -> None:
-    Connection.objects.update(identity={"display_name": "<b>Boss\u202e", "email": "a@acme.example"})
-    for path in ("/platforms", "/platforms/acme-chat"):
-        html = html_of(admin, path)
-        assert "&lt;b&gt;Boss" in html
-        assert "\u202e" not in html

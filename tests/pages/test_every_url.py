@@ -52,6 +52,7 @@ SENT: dict[str, dict[str, str]] = {
     "agents/<slug:agent_id>/permissions": {"scope": "acme-chat:chat:admin"},
     "agents/<slug:agent_id>/permissions/<int:grant_id>/approval": {"require_approval": "0"},
     "platforms/<slug:slug>/settings": {"name": "Acme Talk"},
+    "platforms/<slug:slug>/address": {"base_url": "https://new.example.com", "auth_type": "bearer"},
     "platforms/<slug:slug>/connect": {"label": "Other", "credential": "a-credential-of-acme"},
     "connections/<uuid:connection_id>/reauth": {"credential": "a-credential-of-acme"},
     "catalogue/<slug:entry_id>": {"slug": "github", "label": "Main", "credential": "a-credential-of-acme"},
