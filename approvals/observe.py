@@ -1,11 +1,12 @@
 """Observe mode: relaying a call with the agent's own credential, for watching an agent before governing it."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from agents.authentication import Caller
-from approvals.direct import ObservedCall, relay
+from approvals.direct import ObservedCall, RightsMoved, relay
 from approvals.refusals import ApprovalRequired, CredentialRefused, note_refusal, refuse_leak
 from audit.events import JSON
 from platforms.bodies import BodyRefused, make_body
@@ -47,11 +48,20 @@ def observe_action(
     """
     refuse_leak(caller=caller, asked=observation, reason="", request_id=request_id, now=now)
     try:
-        call = _call(caller, observation, now=now)
+        while True:
+            call = _call(caller, observation, now=now)
+            with suppress(RightsMoved):
+                return relay(
+                    caller=caller,
+                    call=call,
+                    read_again=lambda: _call(caller, observation, now=now),
+                    credential=observation.credential,
+                    request_id=request_id,
+                    now=now,
+                )
     except (EndpointRefused, BodyRefused, CredentialRefused, NotCovered, NotConnected, ApprovalRequired) as refusal:
         note_refusal(caller=caller, asked=observation, refusal=refusal, request_id=request_id, now=now, mode="observe")
         raise
-    return relay(caller=caller, call=call, credential=observation.credential, request_id=request_id, now=now)
 
 
 def _call(caller: Caller, observation: Observation, *, now: datetime) -> ObservedCall:

@@ -7,11 +7,11 @@ from rest_framework import serializers
 
 from agents.errors import ApiError
 from agents.fields import Text
+from approvals.actions import Action
 from approvals.models import ApprovalRequest, Decision
 from approvals.observe import Observation
 from approvals.outcomes import error_for_agent
 from approvals.pending import Left
-from approvals.services import Action
 
 _T = TypeVar("_T")
 MAX_REASON = 500

@@ -10,9 +10,9 @@ from django.db import DatabaseError, transaction
 from agents.authentication import Caller
 from agents.models import Member
 from approvals import outcomes, repeats, transitions
+from approvals.actions import Action, cover
 from approvals.asking import Ask, request
-from approvals.binding import FORM_VERSION, Form
-from approvals.direct import forward
+from approvals.direct import RightsMoved, forward
 from approvals.idempotency import KeyClaim, KeyRefused, fingerprint_of, take_key
 from approvals.limits import check_pending
 from approvals.models import ApprovalRequest, Finding
@@ -23,23 +23,10 @@ from approvals.tasks import wake_messengers, wake_worker
 from approvals.transitions import Decider
 from audit.events import JSON
 from crash_points import Point, crash_point
-from platforms.bodies import BodyRefused, make_body
+from platforms.bodies import BodyRefused
 from platforms.client import PlatformResponse
-from platforms.coverage import Coverage, NotConnected, NotCovered, find_coverage
-from platforms.endpoints import Endpoint, EndpointRefused, parse_endpoint
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """A call as an agent asks for it. `body` is the JSON text to send or to make a form of, None for no body."""
-
-    platform: str
-    scope: str
-    method: str
-    endpoint: str
-    body: str | None
-    connection_id: UUID | None
-    reason: str
+from platforms.coverage import NotConnected, NotCovered
+from platforms.endpoints import EndpointRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,58 +111,35 @@ def _submit(
     now: datetime,
 ) -> Forwarded | ApprovalRequest:
     try:
-        endpoint = parse_endpoint(action.endpoint)
-        coverage = find_coverage(
-            owner_id=caller.owner_id,
-            agent_id=caller.agent_id,
-            platform=action.platform,
-            scope=action.scope,
-            method=action.method,
-            endpoint=endpoint,
-            connection_id=action.connection_id,
-            now=now,
-        )
-        form = _form_of(caller, action, endpoint, coverage)
+        while True:
+            form, coverage = cover(caller=caller, action=action, now=now)
+            if evaluate(coverage) is Verdict.ASK:
+                break
+            with suppress(RightsMoved):  # and then it may be one that waits for a person
+                response, meta = forward(
+                    caller=caller,
+                    form=form,
+                    read_again=lambda: cover(caller=caller, action=action, now=now),
+                    request_id=request_id,
+                    now=now,
+                    claim=claim,
+                )
+                return Forwarded(response=response, meta=meta)
     except (EndpointRefused, NotCovered, NotConnected, BodyRefused) as refusal:
         note_refusal(caller=caller, asked=action, refusal=refusal, request_id=request_id, now=now)
         raise
-    if evaluate(coverage) is Verdict.ASK:
-        check_pending(caller=caller, form=form, request_id=request_id, now=now)
-        ask = Ask(
-            caller=caller,
-            form=form,
-            coverage=coverage,
-            reason=action.reason,
-            requester_address=requester_address,
-            request_id=request_id,
-        )
-        approval = request(ask=ask, now=now, claim=claim)
-        wake_messengers(approval, now=now)
-        return approval
-    response, meta = forward(caller=caller, form=form, coverage=coverage, request_id=request_id, now=now, claim=claim)
-    return Forwarded(response=response, meta=meta)
-
-
-def _form_of(caller: Caller, action: Action, endpoint: Endpoint, coverage: Coverage) -> Form:
-    tool = endpoint.path[1:] if coverage.is_mcp else ""
-    content_type, body = make_body(coverage.body_kind, action.body, auth=coverage.auth, tool=tool)
-    return Form(
-        version=FORM_VERSION,
-        owner_id=str(caller.owner_id),
-        agent_id=caller.agent_id,
-        platform=coverage.platform,
-        connection_id=str(coverage.connection_id),
-        credential_version=coverage.credential_version,
-        scope=coverage.scope,
-        method=action.method,
-        endpoint=f"{endpoint.path}?{endpoint.query}" if endpoint.query else endpoint.path,
-        url=coverage.url,
-        content_type=content_type,
-        placement=coverage.auth.placement,
-        headers=coverage.auth.headers,
-        body=body,
-        policy_version=coverage.policy_version,
+    check_pending(caller=caller, form=form, request_id=request_id, now=now)
+    ask = Ask(
+        caller=caller,
+        form=form,
+        coverage=coverage,
+        reason=action.reason,
+        requester_address=requester_address,
+        request_id=request_id,
     )
+    approval = request(ask=ask, now=now, claim=claim)
+    wake_messengers(approval, now=now)
+    return approval
 
 
 def approve(

@@ -8,7 +8,8 @@ from django.db import connection, transaction
 
 from agents.authentication import Caller
 from agents.models import Agent, AgentStatus, Member, Owner, Role, User
-from approvals.services import Action, submit_action
+from approvals.actions import Action
+from approvals.services import submit_action
 from audit.chain import COLUMNS, GENESIS, canonical_body, chain_hash, timestamp
 from audit.checks import note
 from audit.events import JSON, Event, Result

@@ -20,8 +20,9 @@ from django.utils import timezone
 from agents.authentication import Caller
 from agents.enrolment import add_key
 from agents.models import Agent, AgentStatus, Member, Owner, Role, User
+from approvals.actions import Action
 from approvals.models import ApprovalRequest
-from approvals.services import Action, Forwarded, submit_action
+from approvals.services import Forwarded, submit_action
 from platforms.destinations import bind
 from platforms.models import Connection, Grant, Platform, Scope, credential_aad
 from platforms.vault import seal

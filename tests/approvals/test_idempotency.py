@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from agents.authentication import Caller
 from agents.models import AgentStatus
 from agentvalet.tasks import tidy
-from approvals import direct
+from approvals import call_log, direct
 from approvals.execution import execute
 from approvals.idempotency import MOST_KEPT_BYTES, KeyClaim, KeyRefused, take_key
 from approvals.keyed_calls import KeyedCall
@@ -213,7 +213,7 @@ def test_a_process_that_dies_after_the_intent_leaves_an_unknown_outcome_that_is_
     client: Client, acme: Side, platform: CountingPlatform, monkeypatch: pytest.MonkeyPatch, reached: str
 ) -> None:
     if reached == "note_use":  # the answer is there, its commit is not
-        monkeypatch.setattr(direct.CallLog, "end", lambda *_, **__: (_ for _ in ()).throw(Killed))
+        monkeypatch.setattr(call_log.CallLog, "end", lambda *_, **__: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             keyed(client, acme, READ)
     else:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from approvals import execution, runs
-from approvals.direct import CallLog
+from approvals.call_log import CallLog
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent

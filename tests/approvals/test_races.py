@@ -139,20 +139,20 @@ def test_two_workers_with_one_message_send_once(acme: Side, platform: CountingPl
         assert events(approval).count("approval.sending") == 1
 
 
-def _revoke(side: Side) -> None:
+def revoke_grant(side: Side) -> None:
     with transaction.atomic():
         grant = Grant.objects.select_related("agent", "scope__platform").get(pk=side.grants["chat:write"].pk)
         actor = Actor("member", str(side.admin.user_id), side.admin.user.email)
         revoke(grant=grant, change=Change(actor=actor, request_id=uuid4(), now=timezone.now()))
 
 
-def _suspend(side: Side) -> None:
+def suspend_agent(side: Side) -> None:
     lifecycle.suspend(member=side.admin, agent_id=side.agent.pk, now=timezone.now(), request_id=uuid4())
 
 
 REVOCATIONS: dict[str, tuple[Callable[[Side], None], str]] = {
-    "grant revoked": (_revoke, "permission.revoked"),
-    "agent suspended": (_suspend, "agent.suspended"),
+    "grant revoked": (revoke_grant, "permission.revoked"),
+    "agent suspended": (suspend_agent, "agent.suspended"),
 }
 
 
