@@ -74,6 +74,7 @@ class Walker:
 # What is no page: answers for programs, and what only leads elsewhere.
 FILES = {
     ".well-known/agentvalet-receipt-keys.json",
+    "approvals/told",
     "approvals/<uuid:approval_id>/payload.txt",
     "approvals/<uuid:approval_id>/answer.txt",
     "approvals/<uuid:approval_id>/receipt.json",
