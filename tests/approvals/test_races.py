@@ -17,7 +17,8 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from agents import lifecycle
+from agents import delegates, lifecycle
+from agents.delegate_model import Delegate
 from agents.models import Agent, AgentStatus
 from agents.onetime import hash_of
 from approvals import transitions
@@ -336,6 +337,25 @@ def test_one_link_pressed_twice_decides_once(acme: Side) -> None:
         twice = [press(approval, "approve")] * 2
         assert {answer.status_code for answer in together(*twice)} <= {200, 409}
         assert events(approval) == ["approval.requested", "approval.approved"]
+
+
+def test_a_delegate_decides_before_the_own_removal_or_not_at_all(acme: Side, settings: Settings) -> None:
+    settings.MAX_PENDING = 0  # of calls that nobody decides on there is one a round
+    for round_ in range(ROUNDS):
+        press = with_a_link(acme)
+        approval = submit(acme, body=f'{{"round":{round_}}}')
+        gone = partial(
+            delegates.remove,
+            member=acme.admin,
+            delegate_id=Delegate.objects.get().pk,
+            request_id=uuid4(),
+            now=timezone.now(),
+        )
+        answer, _ = together(press(approval, "deny"), gone)
+        approval.refresh_from_db()
+        assert (answer.status_code, approval.decision) in {(200, "denied"), (404, "pending")}
+        if approval.decision == "denied":
+            assert numbers("delegate.removed")[-1] > numbers("approval.denied")[-1]
 
 
 def test_of_two_answers_to_one_challenge_one_decides(acme: Side) -> None:
