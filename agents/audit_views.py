@@ -1,7 +1,7 @@
 """The pages under /audit: the log with its filters, one row with the story of its request, exports, "Check now"."""
 
 import json
-from collections.abc import Iterator
+from functools import partial
 from uuid import UUID
 
 from django.contrib import messages
@@ -15,12 +15,11 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from agents.audit_log import agent_named, agents_to_offer, have_chain_checked
+from agents.audit_log import agent_named, agents_to_offer, begin_export, have_chain_checked
 from agents.lifecycle import NotAllowed
 from agents.middleware import MemberRequest, wants_fragment
 from agents.parents import parent_names
-from agents.reveal import reveal
-from audit import browse, bundle, checks, exports, tasks
+from audit import browse, checks, exports, tasks
 from audit.filters import FilterForm, Filters
 from audit.models import AuditEvent
 
@@ -78,17 +77,28 @@ def audit_event(request: MemberRequest, audit_id: UUID) -> HttpResponse:
 
 
 @never_cache
-@require_safe
+@require_POST
 def audit_export(request: MemberRequest, kind: str) -> HttpResponseBase:
-    """The rows of the filters as a file, oldest first, written while they are read. A bundle heeds the times only."""
+    """The rows of the filters as a file, oldest first, written while they are read. A bundle heeds the times only.
+
+    The filters are those of the page, in the address; it is a POST because it is put on record.
+    """
     if kind not in EXPORTS:
         raise Http404
     form = FilterForm(request.GET)
     if not form.is_valid():
         return _refusal(request, "These filters cannot be read", status=400)
-    filters, owner_id = _filters(request, form), request.member.owner_id
+    begin = partial(
+        begin_export,
+        member=request.member,
+        kind=kind,
+        filters=_filters(request, form),
+        asked={name: request.GET[name] for name in form.fields if request.GET.get(name)},
+        request_id=request.request_id,
+        now=request.now,
+    )
     try:
-        pieces = exports.one_of_few(_pieces(kind, owner_id, filters, request))
+        pieces = exports.one_of_few(begin)
     except exports.TooManyExports:
         return _refusal(request, "Other exports are under way", status=429)
     ending = "audit.jsonl" if kind == "bundle" else kind
@@ -114,13 +124,6 @@ def check_audit(request: MemberRequest) -> HttpResponse:
     else:
         messages.warning(request, "A check of the whole chain is waiting or under way already.")
     return HttpResponse(status=303, headers={"Location": reverse("audit")})
-
-
-def _pieces(kind: str, owner_id: UUID, filters: Filters, request: MemberRequest) -> Iterator[bytes]:
-    if kind == "bundle":
-        return bundle.write_bundle(owner_id=owner_id, filters=filters, now=request.now)
-    batches = exports.matching(owner_id=owner_id, filters=filters)
-    return exports.as_csv(batches, reveal=reveal) if kind == "csv" else exports.as_jsonl(batches)
 
 
 def _filters(request: MemberRequest, form: FilterForm) -> Filters:

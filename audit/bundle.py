@@ -44,10 +44,19 @@ class Content:
         return f"owner {self.owner_id}: {rows}, {self.checkpoints} checkpoints, signed {self.created_at}"
 
 
-def write_bundle(*, owner_id: UUID, filters: Filters, now: datetime) -> Iterator[bytes]:
-    """The rows of the owner between the times of FILTERS, and nothing left out: other filters would break the chain."""
+def span(*, owner_id: UUID, filters: Filters, up_to: int) -> tuple[int, int]:
+    """The numbers of the first and the last row between the times of FILTERS; (1, 0) where there is none."""
+    found, _ = select(owner_id=owner_id, filters=Filters(since=filters.since, until=filters.until))
+    rows = found.filter(seq__lte=up_to)
+    oldest, newest = (rows.order_by(*order).only("seq").first() for order in (("at", "seq"), ("-at", "-seq")))
+    first, last = sorted((oldest.seq, newest.seq)) if oldest and newest else (1, 0)
+    return first, last
+
+
+def write_bundle(*, owner_id: UUID, span: tuple[int, int], now: datetime) -> Iterator[bytes]:
+    """The rows of the owner from the first to the last of SPAN, and nothing left out: that would break the chain."""
     digest = hashlib.sha256()
-    for piece in _body(owner_id, Filters(since=filters.since, until=filters.until), now):
+    for piece in _body(owner_id, *span, now):
         digest.update(piece)
         yield piece
     signature = {
@@ -57,10 +66,7 @@ def write_bundle(*, owner_id: UUID, filters: Filters, now: datetime) -> Iterator
     yield _line({"signature": signature})
 
 
-def _body(owner_id: UUID, filters: Filters, now: datetime) -> Iterator[bytes]:
-    found, _ = select(owner_id=owner_id, filters=filters)
-    oldest, newest = (found.order_by(*order).only("seq").first() for order in (("at", "seq"), ("-at", "-seq")))
-    first, last = sorted((oldest.seq, newest.seq)) if oldest and newest else (1, 0)
+def _body(owner_id: UUID, first: int, last: int, now: datetime) -> Iterator[bytes]:
     rows = AuditEvent.objects.for_owner(owner_id).order_by("seq")
     before = rows.filter(seq=first - 1).values_list("hash", flat=True).first()
     head = {

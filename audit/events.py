@@ -100,6 +100,7 @@ class Event(StrEnum):
     APPROVAL_PASSKEY_MISSING = "approval.passkey_missing"  # a decision without one, where the scope demands it
 
     AUDIT_CHECK_REQUESTED = "audit.check_requested"  # of the whole chain
+    AUDIT_EXPORTED = "audit.exported"  # the log, or a part of it, left as a file
 
 
 # Where it was decided whether a call may be made: by a grant, by a person, by the clock, by the seal. A partial index

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from audit.chain import timestamp
 from audit.filters import Filters, planned_for_values, select
-from audit.models import AuditEvent
+from audit.models import AuditEvent, ChainHead
 
 BATCH = 1000  # rows per query and per piece of the answer
 MOST_AT_ONCE = 2  # exports under way in this process: each holds one of its threads
@@ -29,10 +29,10 @@ _lock = threading.Lock()
 _last_batch: dict[object, float] = {}
 
 
-def one_of_few(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """PIECES, counted as an export under way until they end or their reader stops reading.
+def one_of_few(begin: Callable[[], Iterator[bytes]]) -> Iterator[bytes]:
+    """What BEGIN returns, counted as an export under way until it ends or its reader stops reading.
 
-    Raises TooManyExports at once.
+    Raises TooManyExports at once, before BEGIN is called, and what BEGIN raises.
     """
     export = object()
     with _lock:
@@ -42,6 +42,11 @@ def one_of_few(pieces: Iterator[bytes]) -> Iterator[bytes]:
         if len(_last_batch) >= MOST_AT_ONCE:
             raise TooManyExports
         _last_batch[export] = time.monotonic()
+    try:
+        pieces = begin()
+    except BaseException:
+        _last_batch.pop(export, None)
+        raise
     return _counted(export, pieces)
 
 
@@ -54,10 +59,22 @@ def _counted(export: object, pieces: Iterator[bytes]) -> Iterator[bytes]:
         _last_batch.pop(export, None)
 
 
-def matching(*, owner_id: UUID, filters: Filters) -> Iterator[list[AuditEvent]]:
-    """The rows in the order of time, oldest first, in batches. Rows recorded meanwhile may or may not be there."""
+def last_row(*, owner_id: UUID) -> int:
+    """The number of the newest row on record, 0 if there is none: up to it nothing is added to the log any more."""
+    return ChainHead.objects.filter(pk=owner_id).values_list("seq", flat=True).first() or 0
+
+
+def count(*, owner_id: UUID, filters: Filters, up_to: int) -> int:
+    """How many rows `matching` has."""
     found, _ = select(owner_id=owner_id, filters=filters)
-    rows = found.defer("hash").order_by("at", "seq")
+    with planned_for_values():
+        return found.filter(seq__lte=up_to).count()
+
+
+def matching(*, owner_id: UUID, filters: Filters, up_to: int) -> Iterator[list[AuditEvent]]:
+    """The rows up to number `up_to` in the order of time, oldest first, in batches."""
+    found, _ = select(owner_id=owner_id, filters=filters)
+    rows = found.filter(seq__lte=up_to).defer("hash").order_by("at", "seq")
     while True:
         with planned_for_values():
             batch = list(rows[:BATCH])

@@ -69,6 +69,6 @@ def test_an_export_is_a_download_of_what_is_filtered(scene: Scene, open_page: Op
     page = open_page("/audit?action=approval.failed")
     page.get_by_text("Export", exact=True).click()
     with page.expect_download() as download:
-        page.get_by_role("link", name="JSONL").click()
+        page.get_by_role("button", name="JSONL").click()
     assert download.value.suggested_filename.endswith(".jsonl")
     assert download.value.path().read_text().count("\n") == 1

@@ -78,10 +78,12 @@ FILES = {
     "approvals/<uuid:approval_id>/payload.txt",
     "approvals/<uuid:approval_id>/answer.txt",
     "approvals/<uuid:approval_id>/receipt.json",
-    "audit/export.<str:kind>",
     "sw.js",
     "manifest.webmanifest",
     "health",
+    "admin/login/",
+    "admin/logout/",
+    "admin/password_change/",
     "",
 }
 API = ("v1/", "functions/v1/")

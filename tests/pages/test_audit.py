@@ -97,7 +97,7 @@ def test_a_stranger_sees_nothing_of_it(stranger: Client, write: Write) -> None:
     assert shown(stranger, q=wanted) == []
     assert stranger.get(f"/audit/{wanted}").status_code == 404
     for kind in ("jsonl", "csv", "bundle"):
-        exported = b"".join(stranger.get(f"/audit/export.{kind}").streaming_content)  # type: ignore[attr-defined]
+        exported = b"".join(stranger.post(f"/audit/export.{kind}").streaming_content)  # type: ignore[attr-defined]
         assert b"deploy-bot" not in exported
     assert Client().get("/audit").status_code == 302
 
@@ -189,7 +189,7 @@ def test_a_page_that_stops_looking_says_how_far_it_came(
 def test_no_query_is_an_error_of_ours(admin: Client, write: Write, query: str) -> None:
     write()
     assert admin.get(f"/audit?{query}").status_code in {200, 400}
-    exported = admin.get(f"/audit/export.csv?{query}")
+    exported = admin.post(f"/audit/export.csv?{query}")
     assert exported.status_code == admin.get(f"/audit?{query}").status_code
     if exported.status_code == 200:
         assert b"time" in b"".join(exported.streaming_content)  # type: ignore[attr-defined]
@@ -262,7 +262,7 @@ def test_a_row_opens_with_its_metadata_and_the_story_of_its_request(scene: Scene
 
 def test_what_is_not_there_is_a_plain_404(admin: Client) -> None:
     assert admin.get(f"/audit/{uuid4()}").status_code == 404
-    assert admin.get("/audit/export.exe").status_code == 404
+    assert admin.post("/audit/export.exe").status_code == 404
 
 
 @pytest.mark.parametrize("spoof", SPOOFS, ids=lambda spoof: spoof.name)
