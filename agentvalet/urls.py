@@ -114,6 +114,7 @@ urlpatterns = [
     path("approvals/deny", decisions.deny_selected, name="deny-selected"),
     path("approvals/history", history.history, name="approval-history"),
     path("approvals/<uuid:approval_id>", views.detail, name="approval"),
+    path("approvals/<uuid:approval_id>/changes", views.changes, name="approval-changes"),
     path("approvals/<uuid:approval_id>/payload.txt", views.payload_text, name="approval-payload"),
     path("approvals/<uuid:approval_id>/answer.txt", views.answer_text, name="approval-answer"),
     path("approvals/<uuid:approval_id>/receipt.json", receipts.download, name="approval-receipt"),

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 from agents.middleware import MemberRequest, wants_fragment
 from agents.passkeys import has_passkey
 from approvals.call_display import body_of
+from approvals.changes import changes_of
 from approvals.listing import list_queue
 from approvals.models import ApprovalQuerySet, ApprovalRequest, Queue
 from approvals.phones import lands_on_phone_pages
@@ -73,6 +74,7 @@ def detail(request: MemberRequest, approval_id: UUID, *, phone: bool = False) ->
     approval = approval_or_404(request, approval_id)
     context = {
         "cards": [make_card(approval=approval, now=request.now)],
+        "changes": changes_of(approval, now=request.now),
         "pending_count": _rows(request).pending(request.now).count(),
         "version": approval.queue_version,
         "now_ms": _milliseconds(request),
@@ -105,6 +107,17 @@ def told(request: MemberRequest) -> HttpResponse:
     ids = [UUID(text) for text in request.GET.getlist("id")[:100] if _UUID.fullmatch(text)]
     rows = _rows(request).filter(pk__in=ids).only("pk", "owner_id").order_by("pk")
     return render(request, "approvals/_told_all.html", {"all": told_of(rows, now=request.now).values()})
+
+
+@never_cache
+@require_safe
+def changes(request: MemberRequest, approval_id: UUID) -> HttpResponse:
+    """What changed against the last approved call of the same kind, for an opened card; else the call's own page."""
+    approval = approval_or_404(request, approval_id)
+    if not wants_fragment(request):
+        return redirect(f"{reverse('approval', args=[approval_id])}#changes")
+    context = {"changes": changes_of(approval, now=request.now)}
+    return stamp(render(request, "approvals/_changes.html", context), request)
 
 
 @never_cache

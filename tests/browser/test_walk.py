@@ -75,6 +75,7 @@ class Walker:
 FILES = {
     ".well-known/agentvalet-receipt-keys.json",
     "approvals/told",
+    "approvals/<uuid:approval_id>/changes",
     "approvals/<uuid:approval_id>/payload.txt",
     "approvals/<uuid:approval_id>/answer.txt",
     "approvals/<uuid:approval_id>/receipt.json",
