@@ -6,11 +6,12 @@ from playwright.sync_api import expect
 from agents.models import Agent, AgentStatus, Invite
 from agents.onetime import hash_of
 from approvals.models import Decision
-from platforms.models import Connection, Grant
+from platforms.models import Connection, Grant, Scope
 from tests.browser.conftest import OpenPage
 from tests.browser.rules import check
 from tests.browser.test_queue_live import card, deny_elsewhere, refresh, row
 from tests.pages import asks
+from tests.pages.passkeys import Person
 from tests.pages.scene import Scene
 
 pytestmark = pytest.mark.browser
@@ -196,6 +197,24 @@ def test_the_list_of_keys_turns_them_off(scene: Scene, open_page: OpenPage) -> N
     page.get_by_role("button", name="Close").click()
     page.keyboard.press("j")
     expect(card(page, approval).locator("summary")).to_be_focused()
+
+
+def test_a_leads_to_the_passkey_where_the_scope_demands_one(scene: Scene, open_page: OpenPage) -> None:
+    approval = scene.submit({"n": 1})
+    Scope.objects.update(step_up="passkey")
+    page = open_page("/approvals")
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(card(page, approval).get_by_role("link", name="Register one")).to_be_focused()
+    expect(page.locator("#confirm")).to_be_hidden()
+    Person(scene.admin).register()
+    page.reload()
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(page.locator("#confirm").get_by_role("button", name="Approve with biometric")).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("d")
+    expect(page.locator("#confirm").get_by_role("button", name="Deny with biometric")).to_be_visible()
 
 
 @pytest.mark.parametrize("script", [True, False])
