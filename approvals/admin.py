@@ -20,7 +20,7 @@ from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import RightLost
 from approvals.step_up import check_evidence
-from audit.admin import ReadOnlyAdmin, story_table
+from audit.admin import ReadOnlyAdmin, export_link, story_table
 from audit.admin_lists import PeriodFilter
 from audit.browse import story
 
@@ -120,7 +120,7 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
         events = story(owner_id=approval.owner_id, request_id=approval.request_id, approval_id=approval.pk)
         more = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': str(approval.request_id)})}"
         link = format_html('<a href="{}">Audit log, request {}</a>', more, approval.request_id)
-        return story_table(events) + link
+        return story_table(events) + link + export_link(approval.request_id)
 
 
 def _shown(head: str, length: int) -> SafeString:

@@ -95,6 +95,12 @@ def story_table(events: list[AuditEvent]) -> SafeString:
     return format_html("<table><tbody>{}</tbody></table>", rows)
 
 
+def export_link(request_id: UUID) -> SafeString:
+    """To the page of the log with these rows alone, which makes files of them; a member's, so within the own owner."""
+    address = f"{reverse('audit')}?{urlencode({'q': str(request_id)})}"
+    return format_html('<p><a href="{}">Export these rows</a> on the page of the audit log</p>', address)
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
     list_display = ["at", "owner_id", "seq", "agent_name", "platform", "action", "event", "result", "reason"]
@@ -141,7 +147,7 @@ class AuditEventAdmin(ReadOnlyAdmin):
             return "-"
         url = f"{reverse('admin:audit_auditevent_changelist')}?{urlencode({'q': str(event.request_id)})}"
         link = format_html('<a href="{}">every audit row of request {}</a>', url, event.request_id)
-        return story_table(story_of(event=event)) + link
+        return story_table(story_of(event=event)) + link + export_link(event.request_id)
 
     @admin.display(description="hash")
     def hash_hex(self, event: AuditEvent) -> str:

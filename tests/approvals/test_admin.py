@@ -1,5 +1,7 @@
 """/admin: the whole story of one call on one page, for those who may look, and nothing to change."""
 
+import json
+
 import pytest
 from django.db import connection
 from django.test import Client
@@ -11,6 +13,7 @@ from approvals.admin import MOST_SHOWN
 from approvals.binding import digest_of
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
+from audit.models import AuditEvent
 from tests.approvals.test_decisions import approve
 from tests.world import Side, submit
 
@@ -48,6 +51,18 @@ def test_one_page_has_the_call_the_decision_the_result_and_every_audit_row(audit
     ):
         assert piece in page
     assert 'name="_save"' not in page
+
+
+def test_the_story_of_a_request_leads_to_its_export(auditor: Client, acme: Side) -> None:
+    """From the page of the call and from that of each audit row: all of its rows, and no other's."""
+    executed(acme)
+    approval = executed(acme)
+    rows = AuditEvent.objects.filter(approval_id=approval.pk)
+    for path in (f"{LIST}{approval.pk}/change/", f"/admin/audit/auditevent/{rows.latest('seq').pk}/change/"):
+        assert f'href="/audit?q={approval.request_id}"' in auditor.get(path).content.decode()
+    exported = auditor.post(f"/audit/export.jsonl?q={approval.request_id}")
+    lines = b"".join(exported.streaming_content).decode().splitlines()  # type: ignore[attr-defined]
+    assert {json.loads(line)["id"] for line in lines} == {str(row.pk) for row in rows}
 
 
 def test_a_row_edited_by_hand_is_called_so(auditor: Client, acme: Side) -> None:
