@@ -17,7 +17,7 @@ from approvals.envelope import Answer
 from approvals.rights import RightLost
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
-from approvals.written import answer_on_record, until_written
+from approvals.written import until_written
 from crash_points import Point, crash_point
 from notifications.sweeping import going_on
 from platforms.client import PlatformUnreachable
@@ -104,12 +104,7 @@ def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], Non
 
 def _finish(claim: Claim, answer: Answer) -> None:
     approval_id = claim.approval.pk
-
-    def write() -> bool:
-        runs.finish(approval_id=approval_id, answer=answer, now=timezone.now())
-        return True
-
-    until_written(write, found=partial(answer_on_record, approval_id), patience=settings.LEASE_MARGIN)
+    _end(partial(runs.finish, approval_id=approval_id, answer=answer))
     with going_on(logger, f"noting the use of a connection by approval {approval_id}"):
         note_use(connection_id=claim.coverage.connection_id, upstream_status=answer.status, now=timezone.now())
 
@@ -123,5 +118,5 @@ def _lose(approval_id: UUID, error: str, reason: str) -> None:
 
 
 def _end(write: Callable[..., None]) -> None:
-    """Both do nothing for a row that has its outcome, so a second try needs no look at the first."""
-    until_written(lambda: write(now=timezone.now()), found=lambda: None, patience=settings.LEASE_MARGIN)
+    """Each does nothing for a row that has this outcome, so a second try needs no look at the first."""
+    until_written(lambda: write(now=timezone.now()), patience=settings.LEASE_MARGIN)

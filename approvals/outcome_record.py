@@ -18,6 +18,7 @@ OUTCOME = "outcome_digest"  # the key in the metadata of a row that ended a call
 ENDINGS = frozenset(
     {Event.APPROVAL_EXECUTED, Event.APPROVAL_FAILED, Event.APPROVAL_OUTCOME_UNKNOWN, Event.APPROVAL_TAMPERED}
 )
+_NOTHING_FOUND = ("", "", False, "", "")
 _TOLD = [*ENDINGS, Event.APPROVAL_OUTCOME_CHECKED]
 
 # For `annotate`: what `check_outcome` needs of the log, in the query that reads the row.
@@ -57,19 +58,27 @@ def check_outcome(approval: ApprovalRequest, told: list[str] | None = None) -> N
     if told is None:
         rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk, event__in=_TOLD)
         told = list(rows.order_by("seq").values_list("canonical", flat=True))
-    ended, found = "", ("", "")
+    ended, found = "", _NOTHING_FOUND
     for line in told:
         event: dict[str, Any] = json.loads(line)
         if event["event"] == Event.APPROVAL_OUTCOME_CHECKED:
-            found = event["metadata"].get("found", ""), event["actor_label"]
+            by_person = event["actor_kind"] == "member"
+            found = event["metadata"].get("found", ""), event["actor_label"], by_person, event["at"], event["reason"]
         else:  # the first ending is the one; an answer that comes later has none to name
             ended = ended or event["metadata"].get(OUTCOME, "")
     if approval.executed_at is None and not ended:
         return
     if ended != outcome_digest(approval):
         raise Tampered("the audit log says that it ended in another way" if ended else "its ending is not on record")
-    if found != (approval.outcome_found, approval.outcome_checked_by):
+    if found != _found_on(approval):
         raise Tampered("the audit log says that something else was found on the platform")
+
+
+def _found_on(approval: ApprovalRequest) -> tuple[str, str, bool, str, str]:
+    """What was found, by whom, whether that is a person, when, and the note: as the row has it."""
+    at = timestamp(approval.outcome_checked_at) if approval.outcome_checked_at else ""
+    by_person = approval.outcome_checked_by_id != ""
+    return approval.outcome_found, approval.outcome_checked_by, by_person, at, approval.outcome_note
 
 
 def check_not_ended(approval: ApprovalRequest) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
-from approvals.rows import locked
 from audit.events import Event
 from audit.models import AuditEvent
 
@@ -17,10 +16,11 @@ _T = TypeVar("_T")
 _RETRY_EVERY = 0.5  # seconds between tries
 
 
-def until_written(write: Callable[[], _T], *, found: Callable[[], _T | None], patience: float) -> _T:
+def until_written(write: Callable[[], _T], *, found: Callable[[], _T | None] = lambda: None, patience: float) -> _T:
     """What `write` returns, tried again for `patience` seconds, also across a restart of the database.
 
-    A try that broke may have been committed all the same: before another one, `found` looks for what it wrote.
+    A try that broke may have been committed all the same: before another one, `found` looks for what it wrote;
+    a `write` that sees that by itself needs none.
 
     Raises:
         OperationalError, InterfaceError: the database stayed away.
@@ -38,16 +38,6 @@ def until_written(write: Callable[[], _T], *, found: Callable[[], _T | None], pa
             logger.warning("the database is away; the outcome of a call is kept until it is back")
             connection.close()
             time.sleep(_RETRY_EVERY)
-
-
-def answer_on_record(approval_id: UUID) -> bool | None:
-    """True if the platform's answer is on record: one process has it, so it was this one. None if it is not.
-
-    Waits for the row's lock, and so for a COMMIT whose acknowledgement was lost.
-    """
-    with transaction.atomic(durable=True):
-        locked(approval_id)
-        return AuditEvent.objects.filter(approval_id=approval_id, event=Event.APPROVAL_EXECUTED).exists() or None
 
 
 def outcome_on_record(owner_id: UUID, request_id: UUID, event: Event) -> UUID | None:

@@ -72,6 +72,9 @@ EDITS: dict[str, tuple[Callable[[Side], ApprovalRequest], dict[str, Any]]] = {
     ),
     "another finding": (found_to_have_happened, {"outcome_found": "not_happened"}),
     "another finder": (found_to_have_happened, {"outcome_checked_by": "admin@acme.example"}),
+    "another note": (found_to_have_happened, {"outcome_note": "I have looked: it went to the right account."}),
+    "another time of the finding": (found_to_have_happened, {"outcome_checked_at": timezone.now()}),
+    "a finding of no person": (found_to_have_happened, {"outcome_checked_by_id": ""}),
     "no finding": (found_to_have_happened, NO_FINDING),
     "not ended": (lambda side: approve(side, submit(side)), {"executed_at": timezone.now(), "execution_error": "x"}),
 }
