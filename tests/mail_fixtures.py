@@ -54,5 +54,6 @@ def mail_server(running_mail_server: MailServer, settings: Settings) -> MailServ
         file.unlink()
     settings.EMAIL_BACKEND = f"{EmailBackend.__module__}.{EmailBackend.__name__}"
     settings.EMAIL_IS_SENT = True
+    settings.EMAIL_TIMEOUT = 60  # a busy machine is slow, and its mail server too
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", running_mail_server.port
     return running_mail_server

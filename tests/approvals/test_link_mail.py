@@ -7,7 +7,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import settings as project
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -179,7 +178,7 @@ def test_a_slow_mail_server_gets_one_message(acme: Side, mail_server: MailServer
     now = timezone.now()
     sending = outbox.claim(delivery_id=Delivery.objects.get().pk, now=now)
     assert sending is not None
-    last_answer = now + timedelta(seconds=14 * project.EMAIL_TIMEOUT)
+    last_answer = now + timedelta(seconds=14 * 10)  # EMAIL_TIMEOUT for each
     assert outbox.claim(delivery_id=sending.pk, now=last_answer) is None
     other = outbox.claim(delivery_id=sending.pk, now=last_answer + timedelta(seconds=30))
     assert other is not None
