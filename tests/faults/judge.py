@@ -38,7 +38,12 @@ VIOLATIONS = (
     "outcomes that contradict the platform",
     "audit rows that are not the transitions",
     "chains that do not verify",
+    "kinds that were hardly killed",
 )
+KINDS = ("web", "worker 1", "worker 2", "sweeper", "messenger", "beat 1", "beat 2", "valkey", "postgres")
+APPROVALS_PER_KILL = 500  # of each kind, in a long storm
+_NOTED_BEFORE = 0.5  # seconds: a kill is noted, then done
+_UNANSWERED = {Point.AFTER_CLAIM, Point.BEFORE_SEND, Point.MID_SEND}
 
 
 @dataclass
@@ -95,6 +100,7 @@ def judge(evidence: Evidence) -> None:
     for approval_id, row in rows.items():
         _judge_row(evidence, approval_id, row)
     _judge_answers(evidence, rows)
+    _judge_kills(evidence)
     for owner_id in {row.owner_id for row in rows.values()}:
         if not (verdict := verify_owner(owner_id=owner_id)).verifies:
             evidence.violation("chains that do not verify", str(verdict))
@@ -146,13 +152,12 @@ def _cause(evidence: Evidence, approval_id: str, row: ApprovalRequest) -> str | 
     """What was killed between the intent and the commit of the outcome, if anything was.
 
     The process that had the call is the one that passed a point of it and never the last one. It must have been killed
-    later than that; or it lives, and PostgreSQL was killed while it wanted to commit intent or outcome.
+    later than that; or it lives, and PostgreSQL was killed between the intent of this process and its outcome.
     """
     passed = evidence.passed[approval_id]
     if row.execution_started_at is None or any(point == Point.AFTER_COMMIT for _, _, point in passed):
         return None
     begun = row.execution_started_at.timestamp()
-    lease = settings.APPROVED_TIMEOUT + settings.LEASE_MARGIN
     ended = row.executed_at.timestamp() if row.executed_at is not None else 0.0
     # Before the claim everybody passes who was told of the row, also of one that somebody else has.
     last = max((line for line in passed if line[0] >= begun - 1 and line[2] != Point.BEFORE_CLAIM), default=None)
@@ -161,9 +166,31 @@ def _cause(evidence: Evidence, approval_id: str, row: ApprovalRequest) -> str | 
             continue
         if last[0] <= kill["at"] <= ended:
             return "worker"
-    if any(kill["name"] == "postgres" and begun - 1 <= kill["at"] <= begun + lease for kill in evidence.kills):
+    if last is not None and _postgres_took_it(evidence.kills, passed, last, ended):
         return "postgres"
     return None
+
+
+def _postgres_took_it(
+    kills: list[dict[str, Any]], passed: list[tuple[float, int, str]], last: tuple[float, int, str], ended: float
+) -> bool:
+    """Whether it went while the process that had the call had something to commit, and would still have waited for it."""
+    at, pid, point = last
+    intents = [line[0] for line in passed if line[1] == pid and line[2] == Point.BEFORE_INTENT_COMMIT and line[0] <= at]
+    if not intents:
+        return False
+    patience = settings.LEASE_MARGIN + (settings.APPROVED_TIMEOUT if point in _UNANSWERED else 0)
+    since, until = max(intents) - _NOTED_BEFORE, min(ended, at + patience)
+    return any(kill["name"] == "postgres" and since <= kill["at"] <= until for kill in kills)
+
+
+def _judge_kills(evidence: Evidence) -> None:
+    """A storm that hardly killed one of the kinds says nothing about it; a short one demands nothing."""
+    killed = Counter(kill["name"] for kill in evidence.kills)
+    least = evidence.found["approvals"] // APPROVALS_PER_KILL
+    for name in KINDS:
+        if killed[name] < least:
+            evidence.violation("kinds that were hardly killed", f"{name}: {killed[name]} of {least}")
 
 
 def _judge_answers(evidence: Evidence, rows: dict[str, ApprovalRequest]) -> None:

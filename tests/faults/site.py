@@ -93,6 +93,7 @@ class Site:
             WORKERS[0]: worker,
             WORKERS[1]: worker,
             "sweeper": command_lines.sweeper(threads=2),
+            "messenger": command_lines.messenger(threads=2),
             "beat 1": command_lines.beat(schedule=self.data / "beat-1"),
             "beat 2": command_lines.beat(schedule=self.data / "beat-2"),
         }
@@ -112,7 +113,7 @@ class Site:
         made = json.loads(self.run("manage.py", "provision", str(file), env=secrets))
         self.agents = [agent["agent_id"] for agent in made["agents"]]
         self.owner_id = made["owner_id"]
-        assert self.is_whole(patience=30)
+        assert self.is_whole(patience=60)
 
     def run(self, *argv: str, env: Mapping[str, str] | None = None) -> str:
         """What a program of ours prints, run to its good end in the environment of the site."""
@@ -209,7 +210,7 @@ class Site:
     def is_whole(self, *, patience: float = 20) -> bool:
         """Everything runs, and every worker waits for messages."""
         return eventually(
-            lambda: not any(map(self.is_dead, self._running)) and self._waiting() >= 3 and self.health() == 200,
+            lambda: not any(map(self.is_dead, self._running)) and self._waiting() >= 4 and self.health() == 200,
             patience=patience,
         )
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
@@ -54,7 +54,7 @@ def storm(site: Site, *, approvals: int, seed: int, calm: int, patience: float, 
     due = rng.randint(1, calm)
     while load.poll() is None:
         if _asked(site) >= due:
-            rng.choice(faults)()
+            next(faults)()
             due += rng.randint(1, calm)
             time.sleep(rng.uniform(0, 0.7))
         _mend(site)
@@ -114,8 +114,8 @@ def _start_load(site: Site, *, approvals: int, seed: int, threads: int) -> "subp
         )
 
 
-def _faults(site: Site, rng: Random) -> list[Callable[[], None]]:
-    """What can happen; half of it happens to workers."""
+def _faults(site: Site, rng: Random) -> Iterator[Callable[[], None]]:
+    """What happens, for ever: each once in every round, so that none is rare. Half of it happens to workers."""
 
     def kill(name: str) -> Callable[[], None]:
         return lambda: site.kill(name)
@@ -127,8 +127,8 @@ def _faults(site: Site, rng: Random) -> list[Callable[[], None]]:
         for name in WORKERS:
             site.kill(name)
 
-    return [
-        *[kill(name) for name in (*WORKERS, *WORKERS, "web", "sweeper", "beat 1", "beat 2")],
+    faults = [
+        *[kill(name) for name in (*WORKERS, *WORKERS, "web", "sweeper", "messenger", "beat 1", "beat 2")],
         *[arm] * 6,
         kill_both_workers,
         site.kill_servant_of_web,
@@ -137,6 +137,9 @@ def _faults(site: Site, rng: Random) -> list[Callable[[], None]]:
         site.shut_postgres_down_at_once,
         site.kill_a_backend,
     ]
+    while True:
+        rng.shuffle(faults)
+        yield from faults
 
 
 def _mend(site: Site) -> None:
