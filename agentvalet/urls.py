@@ -19,7 +19,7 @@ from agents.confirming import sure
 from agents.join_views import join
 from agents.set_up_views import set_up
 from agents.settings_page import settings_page
-from agentvalet import api_docs, errors, health, installable, openapi
+from agentvalet import api_docs, components, errors, health, installable, openapi
 from approvals import api, link_views, views
 from approvals import decision_views as decisions
 from approvals import history_views as history
@@ -176,6 +176,7 @@ urlpatterns = [
     path("sw.js", installable.service_worker, name="service-worker"),
     path("manifest.webmanifest", installable.manifest, name="manifest"),
     path("offline", installable.offline, name="offline"),
+    path("components", components.components, name="components"),
     # Operators
     path("health", health.health, name="health"),
     # The admin's own forms count no guesses and leave nothing on record: these stand before them.

@@ -72,6 +72,7 @@ WHOLE_CALL = ("POST https://api.stripe.com/v1/refunds", "ch_3PqX1k2eZvKYlo2C", "
               "Live", "192.0.2.1", "Same call last made", "support-agent", "Deny")  # fmt: skip
 
 STOPS = (
+    Stop("components", "components", "own", ("Card and timer", "Badge", "Table", "Diff", "Dialog", "Toast", "Empty state")),
     Stop("sign-in", "sign-in", "nobody", ("Sign in", "E-mail", "Password")),
     Stop("join", "join", "nobody", ("Join Acme", "grace@acme.example"), "?token={invitation}"),
     Stop("magic-link", "approve", "public", ("deploy-bot", "acme-chat", "chat:write", "Acme", "#releases", "Approve",

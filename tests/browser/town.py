@@ -151,6 +151,9 @@ def _platforms(scene: Scene) -> None:
 
 def _give_all(scene: Scene, agent: Agent) -> None:
     held = set(agent.grants.values_list("scope_id", flat=True))
+    if agent.name == "invoice-reader":
+        agent.grants.filter(scope__name="refunds:write").delete()  # it asks for that one
+        held |= set(Scope.objects.filter(name="refunds:write").values_list("pk", flat=True))
     for scope in Scope.objects.filter(platform__owner=scene.owner).exclude(pk__in=held):
         agent.grants.create(scope=scope, require_approval=not scope.name.endswith("read"))
 
