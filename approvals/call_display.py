@@ -107,7 +107,11 @@ def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
         ],
         policy_version=reveal_html(form.policy_version),
         query=lay_out_small(query, Kind.FORM, most_lines=LISTED_LINES) if query else None,
-        readings=[] if payload is None or body is None else read(body, kind, method=form.method, url=form.url),
+        readings=(
+            []
+            if payload is None or body is None
+            else read(body, kind, method=form.method, url=form.url, decode=not listed)
+        ),
         payload=payload,
         as_sent=as_sent(body) if rebuilt and body is not None and not listed else None,
         length=len(body or ""),

@@ -8,11 +8,8 @@ import hashlib
 import json
 import logging
 import re
-from base64 import b64decode, urlsafe_b64decode
+from base64 import b64decode
 from collections.abc import Iterator
-from email import message_from_bytes
-from email.message import EmailMessage
-from email.policy import default
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -20,24 +17,26 @@ from django.utils.safestring import SafeString
 
 from agents.reveal import reveal_html
 from approvals.json_members import Member, members_of
+from approvals.mail_parts import begins_as_mail, take_apart
 from approvals.masking import is_secret, masked_html
 from approvals.payload import PLAIN_FROM, Kind, Payload, beginning, lay_out_small
 
 logger = logging.getLogger(__name__)
 
-MOST_FACTS = 200  # of one reading
+MOST_FACTS, MOST_TEXTS = 200, 20  # of one reading
 READ_LINES = 200  # of one text within a reading
 READ_FROM_LONG = 4_000  # characters of a text with more lines
+NOT_FOR_CERTAIN = "It cannot be read for certain, so nothing of it is said here: look at the whole call."
+IN_BASE64 = "It is in base64, and decoded where the whole call is opened."
 
 _GRAPHQL = re.compile(r"(?:\s|,|\ufeff|#[^\n\r]*)*+(?:\{|(?:query|mutation|subscription|fragment)\b)")
 _JOINTS = re.compile(r"[\s_-]")
 _PEOPLE = {"from", "sender", "to", "torecipients", "cc", "ccrecipients", "bcc", "bccrecipients", "replyto"}
 _TEXTS = {"text", "textbody", "html", "htmlbody", "body", "content", "plaintext"}
-_HEADERS = ("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Subject")
 _FILE_NAMES = ("filename", "file_name", "fileName", "path")
 _FILE_CONTENTS = ("content", "contents", "data", "file")
 _FILE_TYPES = ("type", "filetype", "mime_type", "mimeType", "content_type", "contentType")
-_GITHUB_FILE = re.compile(r"/repos/[^/]+/[^/]+/contents/(.+)")
+_GITHUB_FILE = re.compile(r"(?:/api/v3)?/repos/[^/]+/[^/]+/contents/(.+)")
 _DATA_URL = re.compile(r"data:([^,;]*)(?:;[^,;]*)*;base64,")
 
 
@@ -59,18 +58,26 @@ class Reading(NamedTuple):
     facts: list[Fact]
     texts: list[Text]
     rest: list[SafeString]
+    note: str = ""  # why there is nothing else
+    opens: bool = False  # what the note speaks of is on the call's own page
 
 
-def read(body: str, kind: Kind, *, method: str, url: str) -> list[Reading]:
-    """What is known of the body's shape: one reading, or none. Whatever the body is, this does not fail."""
+def read(body: str, kind: Kind, *, method: str, url: str, decode: bool) -> list[Reading]:
+    """What is known of the body's shape: one reading, or none. Whatever the body is, this does not fail.
+
+    Without `decode` a shape in base64 is named and no more: that is for lists, which are drawn again and again.
+    """
     if kind != Kind.JSON or len(body) >= PLAIN_FROM:
         return []
     try:
-        members = members_of(body)
-        if members is None:
-            return []
-        found = _graphql(members) or _encoded_mail(members) or _mail(members) or _file(members, method, url)
-    except Exception as error:  # noqa: BLE001 - parsers of mails fail in many ways, and the whole body is below
+        members = members_of(body) or {}
+        found = (
+            _graphql(members)
+            or _encoded_mail(members, decode=decode)
+            or _mail(members)
+            or _file(members, method, url, decode=decode)
+        )
+    except (ValueError, IndexError, RecursionError, AttributeError, TypeError) as error:  # the whole body is below
         logger.info("a body of %d characters cannot be read: %s", len(body), type(error).__name__)
         return []
     return [found] if found else []
@@ -92,7 +99,10 @@ def _mail(members: dict[str, Member]) -> Reading | None:
     """Flat ones, and those of Microsoft Graph (`message`) and SendGrid (`personalizations`)."""
     inner = members.get("message")
     if inner is not None and isinstance(inner.value, dict):
-        found = _mail(members_of(inner.raw) or {})
+        within = members_of(inner.raw) or {}
+        if isinstance(within.get("message", Member(None, "")).value, dict):
+            return None
+        found = _mail(within)
         rest = [reveal_html(name) for name in members if name != "message"]
         return found._replace(rest=[*found.rest, *rest]) if found else None
     facts, texts, used = [], [], set()
@@ -130,64 +140,73 @@ def _contents(name: str, value: Any) -> Iterator[Text]:
             yield from _contents(f"{name} ({one['type']})", one["value"])
 
 
-def _encoded_mail(members: dict[str, Member]) -> Reading | None:
+def _encoded_mail(members: dict[str, Member], *, decode: bool) -> Reading | None:
     """A whole message in base64, as Gmail takes it: nobody reads it without."""
     inner = members.get("message")
     holder = members if inner is None or not isinstance(inner.value, dict) else members_of(inner.raw) or {}
     raw = holder.get("raw")
-    if raw is None or not isinstance(raw.value, str):
+    if raw is None or not isinstance(raw.value, str) or not begins_as_mail(raw.value):
         return None
-    text = raw.value.rstrip("=").replace("+", "-").replace("/", "_")
-    if not re.fullmatch(r"[A-Za-z0-9_\-\r\n]+", text):
-        return None
-    message = message_from_bytes(urlsafe_b64decode(text + "=" * (-len(text) % 4)), policy=default)
-    if not isinstance(message, EmailMessage) or not any(name in message for name in _HEADERS):
-        return None
-    facts = [_said(name, str(value)) for name in _HEADERS for value in message.get_all(name, [])]
-    texts = []
-    for part in message.walk():
-        if part.is_multipart():
-            continue
-        content = part.get_content()
-        if isinstance(content, str) and part.get_filename() is None:
-            texts.append(_text(part.get_content_type(), content))
+    title = "E-mail, decoded"
+    if not decode:
+        return _unread("E-mail", IN_BASE64)
+    try:
+        mail = take_apart(raw.value)
+    except ValueError as error:
+        logger.info("an e-mail of %d characters is not for certain: %s", len(raw.value), error)
+        return _unread("E-mail", NOT_FOR_CERTAIN)
+    facts, texts = [], []
+    for header in mail.headers:
+        facts.append(_said(header.name, header.text))
+        if header.decoded != header.text:
+            facts.append(_said(f"{header.name}, decoded", header.decoded))
+    for part in mail.parts:
+        if part.text is None:
+            facts += _file_facts("Name", part.file_name, part.content_type, part.data)
         else:
-            data = content if isinstance(content, bytes) else str(content).encode(errors="replace")
-            facts += _file_facts(part.get_filename() or "", part.get_content_type(), data)
-    if any(part.defects for part in message.walk()):  # some are found by decoding
-        return None  # another program may take it for something else
-    outside = {"raw"} if holder is members else {"message"}
-    reading = _reading("E-mail, decoded", facts, texts, members, outside)
-    others = [reveal_html(name) for name in dict.fromkeys(message.keys()) if name.title() not in _HEADERS]
+            texts.append(_text(part.content_type, part.text))
+    reading = _reading(title, facts, texts, members, {"raw"} if holder is members else {"message"})
     inside = [] if holder is members else [reveal_html(name) for name in holder if name != "raw"]
-    return reading._replace(rest=[*others, *inside, *reading.rest])
+    return reading._replace(rest=[*map(reveal_html, mail.others), *inside, *reading.rest])
 
 
-def _file(members: dict[str, Member], method: str, url: str) -> Reading | None:
+def _file(members: dict[str, Member], method: str, url: str, *, decode: bool) -> Reading | None:
+    """A file. GitHub takes its name from the address and its content as base64, whatever else the body says."""
     contents = [name for name in _FILE_CONTENTS if isinstance(members.get(name, Member(None, "")).value, str)]
     if len(contents) != 1:
         return None
     name, content = contents[0], members[contents[0]].value
-    on_github = _GITHUB_FILE.search(urlsplit(url).path) if method == "PUT" else None
+    on_github = _GITHUB_FILE.match(urlsplit(url).path) if method == "PUT" else None
     named = next((key for key in _FILE_NAMES if isinstance(members.get(key, Member(None, "")).value, str)), "")
-    encoding = members["encoding"].value if "encoding" in members else "base64" if on_github else ""
-    from_url = _DATA_URL.match(content)
+    typed = next((key for key in _FILE_TYPES if isinstance(members.get(key, Member(None, "")).value, str)), "")
+    from_url = None if on_github else _DATA_URL.match(content)
     if not (named or on_github or from_url):
         return None
-    typed = next((key for key in _FILE_TYPES if isinstance(members.get(key, Member(None, "")).value, str)), "")
-    data = content.encode()
-    if from_url or encoding == "base64":
+    if on_github or from_url or ("encoding" in members and members["encoding"].value == "base64"):
+        if not decode:
+            return _unread("File", IN_BASE64)
         data = b64decode(re.sub(r"[\r\n]", "", content[from_url.end() if from_url else 0 :]), validate=True)
-    file_name = members[named].value if named else unquote(on_github[1]) if on_github else ""
-    file_type = members[typed].value if typed else from_url[1] if from_url else ""
+    else:
+        data = content.encode()
     texts = [_text("Content", shown)] if (shown := _as_text(data)) is not None else []
-    used = {name, named, typed, "encoding"}
-    return _reading("File", _file_facts(file_name, file_type, data), texts, members, used)
+    if on_github:
+        path = unquote(on_github[1])
+        facts = [_said("Name, in the address", path)]
+        for key, right in (*((key, path) for key in _FILE_NAMES), ("encoding", "base64")):
+            if key in members and members[key].value != right:
+                facts.append(_said(f"Does not agree: {key}", _in_words(members[key])))
+        facts += _file_facts("", "", "", data)
+        return _reading("File", facts, texts, members, {name})
+    file_type = members[typed].value if typed else from_url[1] if from_url else ""
+    facts = _file_facts(
+        f"Name, as the payload says it ({named})", members[named].value if named else "", file_type, data
+    )
+    return _reading("File", facts, texts, members, {name, named, typed, "encoding"})
 
 
-def _file_facts(name: str, kind: str, data: bytes) -> list[Fact]:
+def _file_facts(label: str, name: str, kind: str, data: bytes) -> list[Fact]:
     size = f"{len(data)} byte{'' if len(data) == 1 else 's'}{'' if _as_text(data) is not None else ', no text'}"
-    facts = [_said("Name", name)] if name else []
+    facts = [_said(label, name)] if name else []
     facts += [_said("Type", kind)] if kind else []
     return [*facts, _said("Size", size), _said("SHA-256", hashlib.sha256(data).hexdigest())]
 
@@ -201,14 +220,23 @@ def _as_text(data: bytes) -> str | None:
 
 def _reading(title: str, facts: list[Fact], texts: list[Text], members: dict[str, Member], used: set[str]) -> Reading:
     shown = facts[:MOST_FACTS]
-    if len(facts) > len(shown):
-        shown.append(_said("… cut here", f"{len(facts) - len(shown)} more lines are in the payload below"))
-    labelled = [text._replace(label=f"{title}, text {number}") for number, text in enumerate(texts, start=1)]
+    for left, what in ((len(facts) - MOST_FACTS, "lines"), (len(texts) - MOST_TEXTS, "texts")):
+        if left > 0:
+            shown.append(_said("… cut here", f"{left} more {what} are in the payload below"))
+    labelled = [text._replace(label=f"{title}, text {n}") for n, text in enumerate(texts[:MOST_TEXTS], start=1)]
     return Reading(title, shown, labelled, [reveal_html(name) for name in members if name not in used])
 
 
+def _unread(title: str, why: str) -> Reading:
+    return Reading(title, [], [], [], why, why == IN_BASE64)
+
+
+def _in_words(member: Member) -> str:
+    return member.value if isinstance(member.value, str) else member.raw
+
+
 def _fact(name: str, member: Member) -> Fact:
-    return _said(name, member.value if isinstance(member.value, str) else member.raw)
+    return _said(name, _in_words(member))
 
 
 def _said(name: str, text: str) -> Fact:

@@ -5,6 +5,7 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 from hashlib import sha256
 from html import unescape
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from django.utils.html import escape
 
 from approvals.models import ApprovalRequest
 from approvals.payload import PLAIN_FROM, Kind, first_line, lay_out
-from approvals.readings import READ_LINES, read
+from approvals.readings import IN_BASE64, NOT_FOR_CERTAIN, READ_LINES, read
 from platforms.models import Platform
 from tests.pages.scene import Scene
 from tests.pages.spoofs import SPOOFS, Spoof
@@ -25,7 +26,7 @@ def plain(html: str) -> str:
 
 def said(body: str, *, method: str = "POST", url: str = "https://api.example/x") -> dict[str, Any] | None:
     """The reading as plain words: its title, then names and values of its facts and texts, and what it leaves out."""
-    found = read(body, Kind.JSON, method=method, url=url)
+    found = read(body, Kind.JSON, method=method, url=url, decode=True)
     if not found:
         return None
     [reading] = found
@@ -37,8 +38,14 @@ def said(body: str, *, method: str = "POST", url: str = "https://api.example/x")
     return {"title": reading.title, "facts": facts, "texts": texts, "rest": [plain(name) for name in reading.rest]}
 
 
+def note_on(mail: str, *, decode: bool = True) -> str:
+    """Why nothing is said of this message; "" if something is, or if it is not even seen as one."""
+    raw = json.dumps({"raw": urlsafe_b64encode(mail.encode("latin-1")).decode()})
+    return next((one.note for one in read(raw, Kind.JSON, method="POST", url="https://a.example/", decode=decode)), "")
+
+
 MAIL = (
-    "From: bot@acme.example\r\nTo: =?utf-8?q?J=C3=B6rg?= <j@acme.example>\r\nTo: second@acme.example\r\n"
+    'From: bot@acme.example\r\nTo: =?utf-8?q?J=C3=B6rg?= <j@acme.example>\r\nCc: second@acme.example, "Doe, Al" <al@acme.example>\r\n'
     "Subject: Invoice\r\nX-Note: n\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n"
     "--b\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nPay.\r\n"
     "--b\r\nContent-Type: application/pdf\r\nContent-Disposition: attachment; filename=i.pdf\r\n"
@@ -47,7 +54,12 @@ MAIL = (
 RAW = urlsafe_b64encode(MAIL.encode()).decode().rstrip("=")
 GITHUB = {"method": "PUT", "url": "https://api.github.com/repos/a/b/contents/docs/a%20b.txt"}
 HELLO = b64encode(b"hello\nyou").decode()
-PEOPLE = [("To", "Jörg <j@acme.example>"), ("To", "second@acme.example"), ("Subject", "Invoice")]
+PEOPLE = [
+    ("To", "=?utf-8?q?J=C3=B6rg?= <j@acme.example>"),
+    ("To, decoded", "Jörg <j@acme.example>"),
+    ("Cc", 'second@acme.example, "Doe, Al" <al@acme.example>'),
+    ("Subject", "Invoice"),
+]
 
 
 @pytest.mark.parametrize(
@@ -71,11 +83,12 @@ PEOPLE = [("To", "Jörg <j@acme.example>"), ("To", "second@acme.example"), ("Sub
          [("From", "bot@acme.example"), *PEOPLE, ("Name", "i.pdf"), ("Type", "application/pdf"),
           ("Size", "3 bytes, no text"), ("SHA-256", sha256(b"\0\1\2").hexdigest())],
          {"text/plain": "Pay."}, ["X-Note", "MIME-Version", "Content-Type", "threadId"]),
-        ({"message": "Add", "content": HELLO, "branch": "main"}, GITHUB, "File",
-         [("Name", "docs/a b.txt"), ("Size", "9 bytes"), ("SHA-256", sha256(b"hello\nyou").hexdigest())],
-         {"Content": "hello\nyou"}, ["message", "branch"]),
+        ({"message": "Add", "content": HELLO, "path": "README.md", "encoding": "none"}, GITHUB, "File",
+         [("Name, in the address", "docs/a b.txt"), ("Does not agree: path", "README.md"),
+          ("Does not agree: encoding", "none"), ("Size", "9 bytes"), ("SHA-256", sha256(b"hello\nyou").hexdigest())],
+         {"Content": "hello\nyou"}, ["message", "path", "encoding"]),
         ({"filename": "a\u202etxt", "content": "data:text/plain;base64," + HELLO, "filetype": "text"}, {}, "File",
-         [("Name", "a⟦U+202E⟧txt"), ("Type", "text"), ("Size", "9 bytes"),
+         [("Name, as the payload says it (filename)", "a⟦U+202E⟧txt"), ("Type", "text"), ("Size", "9 bytes"),
           ("SHA-256", sha256(b"hello\nyou").hexdigest())], {"Content": "hello\nyou"}, []),
     ],
 )  # fmt: skip
@@ -95,8 +108,7 @@ def test_a_known_shape_is_read_and_what_is_left_out_is_named(
         '{"query":["{ a }"]}',
         '{"to":"#ops","subject":"Hi","text":"x"}',
         '{"to":"a@x.example","to":"b@x.example","subject":"Hi"}',
-        json.dumps({"raw": RAW[:-40] + "!" + RAW[-39:]}),
-        json.dumps({"raw": urlsafe_b64encode(MAIL.replace("AAEC", "A").encode()).decode()}),  # a broken attachment
+        json.dumps({"raw": "aGVsbG8"}),
         '{"filename":"a","content":"x","data":"y"}',
         '{"filename":"a","content":"%%%","encoding":"base64"}',
         '{"query":"{ a }"',
@@ -113,6 +125,93 @@ def test_a_known_shape_is_read_and_what_is_left_out_is_named(
 )
 def test_what_could_be_taken_in_two_ways_or_is_broken_is_not_read(body: str) -> None:
     assert said(body) is None
+
+
+@pytest.mark.parametrize(
+    "people",
+    [
+        "boss@acme.com; evil@evil.com",
+        "boss@acme.com evil@evil.com",
+        "<boss@acme.com> <evil@evil.com>",
+        "boss@acme.com, evil@evil.com evil2@evil.com",
+        "boss@acme.com <evil@evil.com>",
+        "evil@evil.com<boss@acme.com>",
+        "evil@@evil.com",
+        "[evil@evil.com], boss@acme.com",
+        "boss@acme.com (evil@evil.com)",
+        '"boss@acme.com" <evil@evil.com>',
+        '"boss\\" <evil@evil.com>',
+        "=?utf-8?q?boss=40acme=2Ecom?= <evil@evil.com>",
+        "=?utf-8?q?=3Cboss?= <evil@evil.com>",
+        "=?utf-7?q?boss?= <evil@evil.com>",
+        "team: boss@acme.com, evil@evil.com;",
+        "boss@acme.com,",
+        "boss@acme.com\r\nTo: evil@evil.com",
+        "boss@acme.com\r\nResent-To: evil@evil.com",
+        "boss@acme.com\rTo: evil@evil.com",
+        "b\xf6ss@acme.com",
+        "",
+    ],
+)
+def test_an_address_list_that_programs_may_take_otherwise_is_not_read_out(people: str) -> None:
+    assert note_on(f"From: bot@acme.example\r\nTo: {people}\r\n\r\nPay.") == NOT_FOR_CERTAIN
+    assert note_on("To: boss@acme.com\r\n\r\nPay.") == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("AAEC", "A"),
+        ("application/pdf", "message/rfc822"),
+        ("charset=utf-8", "charset=unicode_escape"),
+        ("charset=utf-8", "charset=utf-7"),
+        ("charset=utf-8", "charset=utf-8; charset=utf-8"),
+        ("charset=utf-8", "charset=utf-8\r\nContent-Type: text/html"),
+        ("mixed", "digest"),
+        ("\r\n--b\r\n", "\r\n--b \r\n"),
+        ("--b--", "--b"),
+        ("--b--", "--b--\r\nmore"),
+        ("filename=i.pdf", "filename*0=i; filename*1=.pdf"),
+        ("filename=i.pdf", "filename=i.pdf; x=\\"),
+        ("base64", "x-uuencode"),
+    ],
+)
+def test_a_message_that_programs_may_take_apart_otherwise_is_not_read_out(old: str, new: str) -> None:
+    assert old in MAIL
+    assert (note_on(MAIL), note_on(MAIL.replace(old, new))) == ("", NOT_FOR_CERTAIN)
+
+
+PART = "--b\r\n\r\nx\r\n"
+
+
+@pytest.mark.parametrize(
+    "mail",
+    [
+        "To: a@b.c\r\nContent-Type: text/plain" + ";a=b" * 9_000,
+        "To: a@b.c\r\nContent-Type: text/plain" + "".join(f";a*{n}=b" for n in range(4_000)),
+        "To: " + "a " * 18_000,
+        "To: " + "a." * 18_000 + "@b.c",
+        "To: " + "a@b.c, " * 5_000,
+        "Subject: " + "=?utf-8?q?" * 3_500,
+        "Subject: a" + "\r\n " * 12_000,
+        "To: a@b.c\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" + PART * 3_500 + "--b--",
+        "To: a@b.c\r\n"
+        + "".join(f"Content-Type: multipart/mixed; boundary=b{n}\r\n\r\n--b{n}\r\n" for n in range(500)),
+    ],
+    ids=lambda mail: mail[-12:],
+)
+def test_a_message_that_is_made_to_be_slow_is_given_up_before_it_is_parsed(mail: str) -> None:
+    began = thread_time()
+    assert note_on(mail) == NOT_FOR_CERTAIN
+    assert thread_time() - began < 2  # of the processor, where Python's own parser takes up to half a minute
+
+
+def test_a_list_decodes_nothing_and_leads_to_where_it_is_decoded(scene: Scene, admin: Client) -> None:
+    approval = scene.submit({"raw": RAW})
+    listed, opened = (admin.get(where).content.decode() for where in ("/approvals", f"/approvals/{approval.pk}"))
+    assert (IN_BASE64 in listed, "Doe, Al" in listed) == (True, False)
+    assert f'<a href="/approvals/{approval.pk}">Open the whole call</a>' in listed
+    assert (IN_BASE64 in opened, "Doe, Al" in opened) == (False, True)
 
 
 def test_a_key_that_only_looks_like_a_known_one_is_named_as_left_out() -> None:
