@@ -71,7 +71,8 @@ def _take_in(data: dict[str, Any], env: Mapping[str, str]) -> dict[tuple[str, st
             stored = Connection.objects.filter(
                 platform__owner__name=data["owner"], platform__slug=entry["platform"], label=entry["label"]
             )
-            intakes[entry["platform"], entry["label"]] = stored_credentials.take_in(stored.first(), credential)
+            intake = stored_credentials.take_in(stored.first(), credential, keep_renewed=True)
+            intakes[entry["platform"], entry["label"]] = intake
     return intakes
 
 

@@ -14,12 +14,13 @@ from agents.authentication import Caller
 from approvals.envelope import meta
 from approvals.idempotency import KeyClaim
 from approvals.sending import CannotSend
-from approvals.written import outcome_on_record, until_written
+from approvals.written import outcome_on_record
 from audit.events import JSON, Event, Result
 from audit.records import record
 from crash_points import Point, crash_point
 from platforms.client import PlatformResponse, PlatformUnreachable
 from platforms.coverage import Disclosure
+from platforms.written import until_written
 
 _T = TypeVar("_T")
 _PATIENCE = 5.0  # seconds in which an agent waits for the record of its answer

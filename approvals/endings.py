@@ -1,6 +1,6 @@
 """What a person is shown of a call that has ended: what came of it, what can still be done, and its audit rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 from agents.reveal import reveal, reveal_html
 from approvals.binding import Tampered
 from approvals.models import ApprovalRequest, Decision, Finding
-from approvals.outcome_record import check_outcome
+from approvals.outcome_record import MOST_REPEATS, check_outcome
 from approvals.repeats import may_be_repeated
 from audit.models import AuditEvent
 
@@ -48,13 +48,29 @@ class Ending:
 
 
 def earlier_calls(approvals: Iterable[ApprovalRequest]) -> dict[UUID, Earlier]:
-    """By the id of the row that repeats. One query, none where nothing is repeated."""
+    """By the id of the row that repeats. No query where nothing is repeated, one more for each repeat of a repeat."""
     repeats = [row for row in approvals if row.again_of_id is not None]
-    if not repeats:
-        return {}
-    rows = ApprovalRequest.objects.filter(pk__in={row.again_of_id for row in repeats})
-    firsts = {row.pk: row for row in rows.defer("form", "result_json", "disclosure", "seal")}
-    return {row.pk: _earlier(row, firsts[row.again_of_id]) for row in repeats if row.again_of_id in firsts}
+    known: dict[UUID, ApprovalRequest] = {}
+    missing = {row.again_of_id for row in repeats if row.again_of_id}
+    for _ in range(MOST_REPEATS):
+        if not missing:
+            break
+        rows = ApprovalRequest.objects.filter(pk__in=missing).defer("form", "result_json", "disclosure", "seal")
+        known |= {row.pk: row for row in rows}
+        missing = {row.again_of_id for row in known.values() if row.again_of_id} - known.keys()
+    return {row.pk: _earlier(row, _telling(row.again_of_id, known)) for row in repeats if row.again_of_id in known}
+
+
+def _telling(latest: UUID, known: Mapping[UUID, ApprovalRequest]) -> ApprovalRequest:
+    """Of this call and those that it repeats, one after the other, one that is found to have happened; else this."""
+    earlier: UUID | None = latest
+    for _ in range(MOST_REPEATS):
+        if earlier is None or earlier not in known:
+            break
+        if known[earlier].outcome_found == Finding.HAPPENED:
+            return known[earlier]
+        earlier = known[earlier].again_of_id
+    return known[latest]
 
 
 def _earlier(approval: ApprovalRequest, first: ApprovalRequest) -> Earlier:

@@ -17,12 +17,12 @@ from approvals.envelope import Answer
 from approvals.rights import RightLost
 from approvals.runs import Claim
 from approvals.sending import CannotSend, send
-from approvals.written import until_written
 from crash_points import Point, crash_point
 from notifications.sweeping import going_on
 from platforms.client import PlatformUnreachable
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use
+from platforms.written import until_written
 
 logger = logging.getLogger(__name__)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -14,6 +15,7 @@ from audit.chain import timestamp
 from audit.events import Event
 from audit.models import AuditEvent
 
+MOST_REPEATS = 100  # of repeats, one after the other
 OUTCOME = "outcome_digest"  # the key in the metadata of a row that ended a call
 ENDINGS = frozenset(
     {Event.APPROVAL_EXECUTED, Event.APPROVAL_FAILED, Event.APPROVAL_OUTCOME_UNKNOWN, Event.APPROVAL_TAMPERED}
@@ -88,20 +90,41 @@ def check_not_ended(approval: ApprovalRequest) -> None:
         raise Tampered("the audit log says that this call ended before")
 
 
+def repeated_by(approval: ApprovalRequest) -> Iterator[ApprovalRequest]:
+    """The call that this one repeats, the one that that one repeats, and so on to the first.
+
+    Raises RightLost for a row that repeats itself, or more often than any person would.
+    """
+    earlier = approval.again_of
+    for _ in range(MOST_REPEATS):
+        if earlier is None:
+            return
+        yield earlier
+        earlier = earlier.again_of
+    if earlier is not None:
+        raise RightLost("already_repeated", f"The call was repeated more than {MOST_REPEATS} times.")
+
+
+def is_found_to_have_happened(approval: ApprovalRequest) -> bool:
+    """Whether a finding on record, a person's or a late answer's, says so."""
+    rows = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
+    checks = rows.filter(event=Event.APPROVAL_OUTCOME_CHECKED)
+    return any(check.metadata.get("found") == Finding.HAPPENED for check in checks)
+
+
 def check_repeat(approval: ApprovalRequest) -> None:
     """Of what is known to have happened no repeat is sent, nor a second one of what was sent again already.
 
     The caller holds the head of the owner's chain, so that two repeats are checked one after the other.
 
     Raises:
-        RightLost: a finding on record, a person's or a late answer's, says so; or another repeat was begun.
+        RightLost: a finding on record says so of a call that this one repeats, if only by another repeat; or another
+            repeat was begun.
     """
     first = approval.again_of
     if first is None:
         return
-    rows = AuditEvent.objects.for_owner(first.owner_id).filter(approval_id=first.pk)
-    checks = rows.filter(event=Event.APPROVAL_OUTCOME_CHECKED)
-    if any(check.metadata.get("found") == Finding.HAPPENED for check in checks):
+    if any(is_found_to_have_happened(earlier) for earlier in repeated_by(approval)):
         raise RightLost("already_happened", "The call that this one repeats was found to have happened.")
     if first.repeats.reaching().filter(execution_started_at__isnull=False).exists():
         raise RightLost("already_repeated", "The call that this one repeats was sent again already.")

@@ -9,7 +9,7 @@ from agents.models import Member
 from approvals.asking import Ask, Repeat, past_twins, put_before_person
 from approvals.binding import Form, Tampered, check_row, check_seal, digest_of, write_form
 from approvals.models import ApprovalRequest, Finding
-from approvals.outcome_record import check_outcome
+from approvals.outcome_record import check_outcome, is_found_to_have_happened, repeated_by
 from approvals.rights import RightLost, coverage_of
 from approvals.rows import locked
 from platforms.coverage import Coverage
@@ -90,13 +90,20 @@ def send_again(
 
 
 def _what_counts(approval: ApprovalRequest, member: Member) -> ApprovalRequest:
-    """The call that a repeat stands for: of one that was not sent and was a repeat itself, the one before it."""
-    if approval.outcome_unknown or approval.again_of_id is None:
-        return approval
-    first = locked(approval.again_of_id, member.owner)
-    _check_ending(first)
-    if not may_be_repeated(first):
-        raise CannotRepeat("The call that this one repeats was found to have happened.", instead=first)
+    """The call that a repeat stands for: of one that was not sent and was a repeat itself, the one before it.
+
+    Raises CannotRepeat where any call that it repeats, up to the first one, was found to have happened.
+    """
+    first = approval
+    if not approval.outcome_unknown and approval.again_of_id is not None:
+        first = locked(approval.again_of_id, member.owner)
+        _check_ending(first)
+    try:
+        for earlier in repeated_by(approval):
+            if is_found_to_have_happened(earlier):
+                raise CannotRepeat("The call that this one repeats was found to have happened.", instead=earlier)
+    except RightLost as error:
+        raise CannotRepeat(str(error)) from error
     return first
 
 

@@ -19,8 +19,11 @@ from platforms.renewals import NoAccess, renew
 from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed
 
 TIMEOUT = 10.0  # seconds for one exchange
-LEASE = timedelta(seconds=30)
-EARLY = timedelta(seconds=30)  # a token that ends within this time is not begun with
+LEAST = 5.0  # seconds: one that is given up earlier may have replaced the refresh token, and nobody knows by what
+LEASE = timedelta(seconds=30)  # for opening the grant, the exchange, and `renewals.PATIENCE` to store what came of it
+EARLY = timedelta(
+    seconds=30
+)  # a token that ends within this time, or in the second half of its life, is not begun with
 PAUSES = {"reauth_needed": timedelta(seconds=15), "token_unavailable": timedelta(seconds=2)}
 _LOOK_AGAIN = (0.05, 0.4)  # seconds: the first wait for somebody else, and the longest
 
@@ -28,14 +31,15 @@ _LOOK_AGAIN = (0.05, 0.4)  # seconds: the first wait for somebody else, and the 
 def access_token(*, connection_id: UUID, version: int, timeout: float) -> str:
     """An access token that is good for a while, renewed if need be. Not inside a transaction.
 
-    Waits for up to `timeout` seconds, for somebody else who is renewing it or for its own exchange.
+    Waits for up to `timeout` seconds, for somebody else who is renewing it or for its own exchange; none is begun in
+    the last LEAST seconds of it, or the last half. Where storing what was got takes several tries it takes longer.
 
     Raises:
         NoAccess: the grant was refused (`reauth_needed`; the connection says so from then on), no token could be had
             in time (`token_unavailable`), or the credential is not of this version any more (`credential_changed`).
         DestinationChanged, VaultError, KeyServiceError
     """
-    deadline = time.monotonic() + timeout
+    deadline, least = time.monotonic() + timeout, min(LEAST, timeout / 2)
     wait, longest = _LOOK_AGAIN
     while True:
         row = _row(connection_id, version)
@@ -48,8 +52,8 @@ def access_token(*, connection_id: UUID, version: int, timeout: float) -> str:
         left = deadline - time.monotonic()
         if left <= 0:
             raise NoAccess("token_unavailable", "The access was being renewed, and that took too long.")
-        if _take_lease(row, now):
-            return renew(connection_id, version, timeout=min(TIMEOUT, left))
+        if left >= least and _take_lease(row, now):
+            return renew(connection_id, version, row.serial, timeout=min(TIMEOUT, left))
         client.release_connection()
         time.sleep(min(wait, left))
         wait = min(wait * 1.5, longest)
@@ -101,11 +105,17 @@ def open_token(row: AccessToken) -> tuple[str, datetime] | None:
 
 def _current(row: AccessToken, now: datetime) -> str:
     opened = open_token(row)
-    return opened[0] if opened is not None and opened[1] > now + EARLY else ""
+    if opened is None or row.renewed_at is None:
+        return ""
+    token, end = opened
+    return token if end > now + min(EARLY, (end - row.renewed_at) / 2) else ""
 
 
 def _take_lease(row: AccessToken, now: datetime) -> bool:
-    """Whether the renewal is ours. A lease further ahead than any is ever set was written by a clock put back."""
-    free = Q(renewing_until=None) | Q(renewing_until__lte=now) | Q(renewing_until__gt=now + LEASE)
+    """Whether the renewal is ours. A lease further ahead than any is ever set was written by a clock put back.
+
+    Twice as far: whoever has taken it may have looked at the clock after us, or have one that is ahead of ours.
+    """
+    free = Q(renewing_until=None) | Q(renewing_until__lte=now) | Q(renewing_until__gt=now + 2 * LEASE)
     unchanged = AccessToken.objects.filter(free, pk=row.pk, credential_version=row.credential_version)
     return bool(unchanged.filter(serial=row.serial, failed_at=row.failed_at).update(renewing_until=now + LEASE))

@@ -7,7 +7,7 @@ RFC 6749, section 6. What an admin gives, and what is sealed, is one text: a JSO
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -17,10 +17,20 @@ from platforms.credentials import MAX_CREDENTIAL_CHARACTERS, Auth, Refresh, chec
 LONGEST_LIFE = 24 * 3600  # seconds; an access token is not used for longer, whatever is said of it
 UNSAID_LIFE = 600  # where nothing is said
 MAX_ANSWER = 64 * 1024
+# The words that are repeated to agents and kept on record; of any other only the status is, as it could be a secret.
 # What a server says of itself, not of the grant (RFC 6749, section 4.1.2.1, and Slack's and others' words for it).
 _PASSING = frozenset(
     {"temporarily_unavailable", "server_error", "internal_error", "fatal_error", "service_unavailable"}
     | {"slow_down", "ratelimited", "rate_limited", "request_timeout"}
+)
+# What it says of the grant or its client: RFC 6749, section 5.2; then Slack, GitHub, Google, Microsoft.
+_LASTING = frozenset(
+    {"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"}
+    | {"invalid_scope", "access_denied"}
+    | {"invalid_refresh_token", "token_expired", "token_revoked", "invalid_auth", "not_authed", "account_inactive"}
+    | {"invalid_client_id", "bad_client_secret", "bad_refresh_token", "incorrect_client_credentials"}
+    | {"application_suspended", "deleted_client", "disabled_client", "admin_policy_enforced", "org_internal"}
+    | {"interaction_required", "consent_required", "login_required"}
 )
 
 
@@ -29,9 +39,11 @@ class RefreshGrant:
     """Who asks for an access token, and by what right. All of it is secret but `client_id`."""
 
     client_id: str
-    refresh_token: str
-    client_secret: str = ""
-    given: str = ""  # once the platform has put another refresh token in its place: the hash of what was given
+    refresh_token: str = field(repr=False)
+    client_secret: str = field(default="", repr=False)
+    given: str = field(
+        default="", repr=False
+    )  # once the platform has put another refresh token in its place: the hash of what was given
 
     def text(self) -> str:
         """As it is given and sealed."""
@@ -42,9 +54,9 @@ class RefreshGrant:
 class Renewed:
     """What a token URL has answered. `refresh_token` is "" where the old one goes on being good."""
 
-    access_token: str
-    life: int  # seconds
-    refresh_token: str = ""
+    access_token: str = field(repr=False)
+    life: int  # seconds; 0 for one that is good for this call only
+    refresh_token: str = field(default="", repr=False)
 
 
 class NotRenewed(Exception):
@@ -136,7 +148,8 @@ def request_of(refresh: Refresh, grant: RefreshGrant) -> tuple[list[tuple[str, s
 def read_answer(auth: Auth, refresh: Refresh, response: PlatformResponse) -> Renewed:
     """The access token in the answer of a token URL (RFC 6749, section 5).
 
-    An error with status 200 is one too: so Slack and GitHub answer.
+    An error with status 200 is one too: so Slack and GitHub answer. Only a JSON object with an `error` says something
+    of the grant; a page of a firewall or a proxy does not, whatever its status.
 
     Raises:
         NotRenewed
@@ -158,9 +171,9 @@ def read_answer(auth: Auth, refresh: Refresh, response: PlatformResponse) -> Ren
         return Renewed(
             access_token=token, life=_life(said.get("expires_in")), refresh_token=str(rotated) if fits else ""
         )
-    is_word = isinstance(error, str) and error.isascii() and error.replace("_", "").isalnum() and len(error) <= 60
-    why = error if is_word else response.status
-    if error not in _PASSING and (response.status in {400, 401, 403} or (response.status < 300 and error)):
+    word = error if isinstance(error, str) else ""
+    why = word if word in _PASSING | _LASTING else response.status
+    if word and word not in _PASSING and (response.status in {400, 401, 403} or response.status < 300):
         raise NotRenewed(
             "reauth_needed", f"{host} does not renew the access any more ({why}): reauthenticate the connection."
         )
@@ -170,6 +183,6 @@ def read_answer(auth: Auth, refresh: Refresh, response: PlatformResponse) -> Ren
 def _life(expires_in: object) -> int:
     if isinstance(expires_in, str) and expires_in.isascii() and expires_in.isdigit() and len(expires_in) < 10:
         expires_in = int(expires_in)
-    if not isinstance(expires_in, int | float) or isinstance(expires_in, bool) or not 0 < expires_in < 10**10:
+    if not isinstance(expires_in, int | float) or isinstance(expires_in, bool) or not -(10**10) < expires_in < 10**10:
         return UNSAID_LIFE
-    return min(int(expires_in), LONGEST_LIFE)
+    return max(0, min(int(expires_in), LONGEST_LIFE))

@@ -1,14 +1,16 @@
 """Renewing one access token: the exchange at the token URL, what is kept of it, and what goes on record.
 
 The caller holds the lease (`platforms.access_tokens`), so nobody else does the same; no transaction is open meanwhile.
+Who finds another serial in the row than it began with has lost the lease, and leaves everything as the others put it.
 """
 
 import json
+import time
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from audit.events import JSON, Actor, Event, Result
@@ -28,8 +30,11 @@ from platforms.refresh_grants import (
     request_of,
     rotated,
 )
-from platforms.vault import Sealed, VaultError, open_sealed, seal
+from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed, seal
+from platforms.written import until_written
 
+# Seconds for storing what was got: a refresh token that is good once is lost with it. Well inside the lease.
+PATIENCE = 12.0
 _ACTOR = Actor("system", "access_tokens", "AgentValet")
 
 
@@ -41,8 +46,8 @@ class NoAccess(VaultError):
         self.reason = reason
 
 
-def renew(connection_id: UUID, version: int, *, timeout: float) -> str:
-    """Exchange the refresh token, and keep what comes of it; the lease is given back.
+def renew(connection_id: UUID, version: int, serial: int, *, timeout: float) -> str:
+    """Exchange the refresh token, and keep what comes of it; the lease is given back. `serial`: when it was taken.
 
     Raises NoAccess, DestinationChanged, VaultError, KeyServiceError.
     """
@@ -51,12 +56,12 @@ def renew(connection_id: UUID, version: int, *, timeout: float) -> str:
         connection = _connection(connection_id, version)
         auth, refresh, grant = _grant_of(connection)
         answer = _exchange(auth, refresh, grant, timeout=timeout)
-        _store(connection, grant, answer, request_id=request_id)
+        _store(connection, serial, grant, answer, request_id=request_id)
     except NotRenewed as error:
-        _note_failure(connection, error, request_id=request_id)
+        _note_failure(connection, serial, error, request_id=request_id)
         raise NoAccess(error.code, str(error)) from error
     except Exception:
-        AccessToken.objects.filter(pk=connection_id).update(renewing_until=None)
+        AccessToken.objects.filter(pk=connection_id, serial=serial).update(renewing_until=None)
         raise
     return answer.access_token
 
@@ -106,53 +111,74 @@ def _exchange(auth: Auth, refresh: Refresh, grant: RefreshGrant, *, timeout: flo
     return read_answer(auth, refresh, response)
 
 
-def _store(connection: Connection, grant: RefreshGrant, answer: Renewed, *, request_id: UUID) -> None:
+def _store(connection: Connection, serial: int, grant: RefreshGrant, answer: Renewed, *, request_id: UUID) -> None:
     """Keep the token, and the refresh token if it is another one now, unless the credential was replaced meanwhile."""
+    deadline = time.monotonic() + PATIENCE
     version, now = connection.credential_version, timezone.now()
     end = now + timedelta(seconds=answer.life)
-    token = seal(
-        json.dumps([answer.access_token, end.isoformat()]),
-        aad=access_token_aad(connection_id=connection.pk, version=version),
-    )
     is_rotated = answer.refresh_token not in {"", grant.refresh_token}
-    kept = None
-    if is_rotated:
+
+    def sealed() -> tuple[Sealed, Sealed | None]:
+        text = json.dumps([answer.access_token, end.isoformat()])
+        token = seal(text, aad=access_token_aad(connection_id=connection.pk, version=version))
+        if not is_rotated:
+            return token, None
         text = rotated(grant, answer.refresh_token).text()
-        kept = seal(text, aad=credential_aad(connection_id=connection.pk, version=version))
-    with transaction.atomic(durable=True):
-        rows = Connection.objects.select_for_update(no_key=True).filter(pk=connection.pk, credential_version=version)
-        if rows.first() is None:
-            raise NoAccess("credential_changed", "The connection's credential was replaced while it was renewed.")
-        if kept is not None:
-            rows.update(
-                credential_key_id=kept.key_id,
-                credential_wrapped_key=kept.wrapped_key,
-                credential_ciphertext=kept.ciphertext,
+        return token, seal(text, aad=credential_aad(connection_id=connection.pk, version=version))
+
+    token, kept = until_written(sealed, patience=PATIENCE, also=(KeyServiceError,))
+
+    def found() -> bool | None:
+        rows = AccessToken.objects.filter(pk=connection.pk, sealed_ciphertext=token.ciphertext)
+        return rows.exists() or None
+
+    def write() -> bool:
+        with transaction.atomic(durable=True):
+            rows = _locked(connection)
+            if rows is None:
+                raise NoAccess("credential_changed", "The connection's credential was replaced while it was renewed.")
+            is_ours = AccessToken.objects.filter(pk=connection.pk, credential_version=version, serial=serial).update(
+                serial=F("serial") + 1,
+                sealed_key_id=token.key_id,
+                sealed_wrapped_key=token.wrapped_key,
+                sealed_ciphertext=token.ciphertext,
+                renewed_at=now,
+                renewing_until=None,
+                failed_at=None,
+                failure="",
+                failure_text="",
             )
-        AccessToken.objects.filter(pk=connection.pk, credential_version=version).update(
-            serial=F("serial") + 1,
-            sealed_key_id=token.key_id,
-            sealed_wrapped_key=token.wrapped_key,
-            sealed_ciphertext=token.ciphertext,
-            renewed_at=now,
-            renewing_until=None,
-            failed_at=None,
-            failure="",
-            failure_text="",
-        )
-        facts: dict[str, JSON] = {"ends_at": end.isoformat(), "refresh_token_replaced": is_rotated}
-        _record(connection, Event.CONNECTION_RENEWED, Result.INFO, facts, request_id=request_id, now=now)
+            if not is_ours:
+                return False
+            if kept is not None:
+                rows.update(
+                    credential_key_id=kept.key_id,
+                    credential_wrapped_key=kept.wrapped_key,
+                    credential_ciphertext=kept.ciphertext,
+                )
+            rows.filter(status=ConnectionStatus.REAUTH_NEEDED).update(status=ConnectionStatus.UNTESTED)
+            facts: dict[str, JSON] = {"ends_at": end.isoformat(), "refresh_token_replaced": is_rotated}
+            _record(connection, Event.CONNECTION_RENEWED, Result.INFO, facts, request_id=request_id, now=now)
+            return True
+
+    until_written(write, found=found, patience=deadline - time.monotonic())
 
 
-def _note_failure(connection: Connection, error: NotRenewed, *, request_id: UUID) -> None:
+def _locked(connection: Connection) -> QuerySet[Connection] | None:
+    """The row, locked; None if its credential was replaced."""
+    rows = Connection.objects.filter(pk=connection.pk, credential_version=connection.credential_version)
+    return rows if rows.select_for_update(no_key=True).values_list("pk").first() else None
+
+
+def _note_failure(connection: Connection, serial: int, error: NotRenewed, *, request_id: UUID) -> None:
     version, now = connection.credential_version, timezone.now()
     with transaction.atomic(durable=True):
-        rows = Connection.objects.filter(pk=connection.pk, credential_version=version)
-        if error.code == "reauth_needed":
-            rows.update(status=ConnectionStatus.REAUTH_NEEDED)
-        AccessToken.objects.filter(pk=connection.pk, credential_version=version).update(
+        rows = _locked(connection)
+        is_ours = AccessToken.objects.filter(pk=connection.pk, credential_version=version, serial=serial).update(
             renewing_until=None, failed_at=now, failure=error.code, failure_text=str(error)[:500]
         )
+        if rows is not None and is_ours and error.code == "reauth_needed":
+            rows.update(status=ConnectionStatus.REAUTH_NEEDED)
         facts: dict[str, JSON] = {"error": str(error)}
         _record(
             connection,

@@ -39,13 +39,15 @@ class Intake:
         return (self.connection_id, self.version) == (connection.pk, connection.credential_version)
 
 
-def take_in(connection: Connection | None, credential: str) -> Intake:
+def take_in(connection: Connection | None, credential: str, *, keep_renewed: bool = False) -> Intake:
     """Seal the credential for this connection, or for a new one. Not inside a transaction.
 
+    A grant replaces what it was renewed to, which may be lost; with `keep_renewed`, as for a file's, it does not.
     Raises VaultError if AGENTVALET_VAULT_KEYS is unusable, KeyServiceError.
     """
     pk, version = (connection.pk, connection.credential_version) if connection else (uuid4(), 0)
-    if connection is not None and _holds(connection, credential):
+    is_kept = keep_renewed or not is_same_grant(credential, credential)
+    if connection is not None and is_kept and _holds(connection, credential):
         return Intake(connection_id=pk, version=version, sealed=None)
     sealed = seal(credential, aad=credential_aad(connection_id=pk, version=version + 1))
     return Intake(connection_id=pk, version=version, sealed=sealed)

@@ -99,13 +99,20 @@ class Model:
             and (self.honours_keys or expected.key == pk)
         )
         if expected.again_of is not None:
-            happened = self.calls[expected.again_of].found == Finding.HAPPENED
-            rightful = rightful and not happened and not self.is_repeated(expected.again_of)
+            rightful = rightful and not self.has_happened(expected) and not self.is_repeated(expected.again_of)
         if rightful:
             expected.begun_at = self.now
         else:
             expected.ending = "not sent"
         return rightful
+
+    def has_happened(self, repeat: Expected) -> bool:
+        """Whether a call that this one repeats, at whatever remove, was found to have happened."""
+        while repeat.again_of is not None:
+            repeat = self.calls[repeat.again_of]
+            if repeat.found == Finding.HAPPENED:
+                return True
+        return False
 
     def is_repeated(self, first: UUID) -> bool:
         """Whether a repeat of this call has begun, and not come to nothing."""
@@ -117,7 +124,8 @@ class Model:
         if asked.again_of is not None and asked.ending != "unknown":
             first = self.calls[asked.again_of]
         repeats = [e for e in self.calls.values() if e.again_of == first.pk]
-        if not (asked.may_be_repeated and first.may_be_repeated) or any(e.reached for e in repeats):
+        repeatable = asked.may_be_repeated and first.may_be_repeated and not self.has_happened(asked)
+        if not repeatable or any(e.reached for e in repeats):
             return None, None
         in_time = [e for e in repeats if e.decision == "pending" and self.now < e.expires_at]
         if in_time:

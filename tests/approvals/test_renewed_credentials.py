@@ -1,17 +1,9 @@
 """Credentials that are renewed: a refresh token is exchanged once for however many calls wait, and refused for all."""
 
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection as database
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -24,72 +16,12 @@ from platforms.access_token_model import AccessToken
 from platforms.destinations import DestinationChanged
 from platforms.models import Connection, ConnectionStatus, Platform
 from platforms.renewals import NoAccess
-from platforms.stored_credentials import credential_of, take_in
+from platforms.stored_credentials import credential_of
 from tests.approvals.test_actions_api import READ, post
 from tests.approvals.test_decisions import approve
 from tests.approvals.test_runs import events, run
-from tests.world import CountingPlatform, Side, change_platform, make_connection, make_side, submit
-
-_FAKE = Path(__file__).parents[1] / "fakes" / "token_service.py"
-SECRET = "the-clients-own-secret-0123456789"
-
-
-@dataclass
-class TokenService:
-    """The fake of tests/fakes/token_service.py, seen from the test."""
-
-    url: str
-    log: Path
-
-    @property
-    def requests(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def running_tokens(
-    tmp_path_factory: pytest.TempPathFactory, running_platform: CountingPlatform
-) -> Iterator[TokenService]:
-    log = tmp_path_factory.mktemp("tokens") / "requests.jsonl"
-    command = [sys.executable, str(_FAKE), str(log), running_platform.token]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield TokenService(url=f"http://127.0.0.1:{int(process.stdout.readline())}/token", log=log)
-        process.communicate()
-
-
-@pytest.fixture
-def tokens(running_tokens: TokenService, platform: CountingPlatform, settings: Settings) -> TokenService:
-    running_tokens.log.write_text("")
-    settings.PRIVATE_TARGETS = ["127.0.0.1"]
-    return running_tokens
-
-
-def grant(refresh_token: str) -> str:
-    return json.dumps({"client_id": "our-client", "client_secret": SECRET, "refresh_token": refresh_token})
-
-
-def renewed(side: Side, tokens: TokenService, refresh_token: str, **refresh: str) -> Connection:
-    """The side's connection, from now on with this refresh token instead of a token."""
-    change_platform(side.platform, auth={"type": "bearer", "refresh": {"token_url": tokens.url, **refresh}})
-    side.connection.delete()
-    side.connection = make_connection(side.platform, grant(refresh_token))
-    return side.connection
-
-
-def give(side: Side, credential: str) -> None:
-    """An admin puts another credential in place of the stored one."""
-    connecting.reauthenticate(
-        member=side.admin,
-        connection_id=side.connection.pk,
-        credential=credential,
-        request_id=side.connection.pk,
-        now=timezone.now(),
-    )
-
-
-def age(connection: Connection, **change: Any) -> None:
-    AccessToken.objects.filter(connection=connection).update(**change)
+from tests.approvals.token_urls import SECRET, TokenService, age, give, grant, renewed
+from tests.world import CountingPlatform, Side, change_platform, submit
 
 
 def latest() -> AuditEvent:
@@ -129,26 +61,13 @@ def test_a_token_that_ends_is_renewed_and_the_credential_stays_the_one_that_was_
     acme: Side, platform: CountingPlatform, tokens: TokenService
 ) -> None:
     connection = renewed(acme, tokens, "brief-refresh-token-1")
-    assert credential_of(connection) == platform.token
+    assert [credential_of(connection) for _ in range(2)] == [platform.token] * 2
+    assert len(tokens.requests) == 1  # half of its life is of use
     approval = approve(acme, submit(acme))
-    done = run(approval)  # ten seconds are too few to begin with
+    age(connection, renewed_at=timezone.now() - timedelta(minutes=1))
+    done = run(approval)
     assert (done.result_status, len(platform.requests), len(tokens.requests)) == (200, 1, 2)
     assert Connection.objects.get().credential_version == 1
-
-
-def test_a_refresh_token_that_is_good_once_is_replaced_under_the_same_version(
-    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
-) -> None:
-    connection = renewed(acme, tokens, "once-refresh-token-1")
-    assert post(client, acme, READ).status_code == 200
-    age(connection, sealed_ciphertext=b"")
-    assert post(client, acme, READ).status_code == 200
-    sent = [asked["fields"]["refresh_token"] for asked in tokens.requests]
-    assert sent == ["once-refresh-token-1", "once-refresh-token-1x"]
-    row = Connection.objects.get()
-    assert row.credential_version == 1
-    assert take_in(row, grant("once-refresh-token-1")).sealed is None  # given again, as by provisioning: no change
-    assert take_in(row, grant("once-refresh-token-2")).sealed is not None
 
 
 @pytest.mark.parametrize("kind", ["refused", "slack-refused", "client-refused"])
@@ -230,6 +149,7 @@ def test_a_sealed_token_moved_to_another_connection_is_not_used(
         sealed_key_id=row.sealed_key_id,
         sealed_wrapped_key=row.sealed_wrapped_key,
         sealed_ciphertext=row.sealed_ciphertext,
+        renewed_at=row.renewed_at,
     )
     assert credential_of(theirs) == "a-token-that-no-platform-takes"
 
@@ -304,46 +224,3 @@ def test_what_is_no_grant_is_not_taken(acme: Side, tokens: TokenService, credent
     with pytest.raises(connecting.Refused) as refused:
         give(acme, credential)
     assert refused.value.field == "credential"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_calls_that_wait_together_share_one_exchange_and_hold_no_transaction(
-    platform: CountingPlatform, tokens: TokenService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    side = make_side("Acme", base_url=platform.url, token=platform.token)
-    connection = renewed(side, tokens, "slow-refresh-token-1")
-    open_ones: list[bool] = []
-    send = way_out.send
-
-    def watched(**call: Any) -> Any:
-        open_ones.append(database.in_atomic_block or database.connection is not None)
-        return send(**call)
-
-    monkeypatch.setattr(way_out, "send", watched)
-    got: list[str] = []
-
-    def one() -> None:
-        try:
-            got.append(access_tokens.access_token(connection_id=connection.pk, version=1, timeout=30))
-        finally:
-            database.close()
-
-    threads = [threading.Thread(target=one) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert got == [platform.token] * 8
-    assert (len(tokens.requests), open_ones) == (1, [False])
-
-
-def test_the_lease_of_a_process_that_died_ends_by_itself(acme: Side, tokens: TokenService) -> None:
-    connection = renewed(acme, tokens, "good-refresh-token-1")
-    now = timezone.now()
-    AccessToken.objects.create(connection=connection, credential_version=1, renewing_until=now + timedelta(seconds=25))
-    with pytest.raises(NoAccess, match="took too long"):
-        access_tokens.access_token(connection_id=connection.pk, version=1, timeout=0.1)
-    for until in (now - timedelta(seconds=1), now + timedelta(hours=1)):  # over, or of a clock that was put back
-        age(connection, renewing_until=until, sealed_ciphertext=b"")
-        assert access_tokens.access_token(connection_id=connection.pk, version=1, timeout=5)
-    assert len(tokens.requests) == 2

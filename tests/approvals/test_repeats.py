@@ -26,9 +26,9 @@ from tests.approvals.test_runs import events, run
 from tests.world import CountingPlatform, Side, bearer, submit
 
 
-def lost(side: Side, **change: Any) -> ApprovalRequest:
+def lost(side: Side, waiting: ApprovalRequest | None = None, **change: Any) -> ApprovalRequest:
     """An approved call whose worker died after its claim."""
-    approval = approve(side, submit(side, **change))
+    approval = approve(side, waiting or submit(side, **change))
     runs.claim(approval_id=approval.pk, now=timezone.now())
     runs.lose(approval_id=approval.pk, error=runs.OUTCOME_UNKNOWN, reason="worker_lost", now=timezone.now())
     return ApprovalRequest.objects.get(pk=approval.pk)
@@ -208,6 +208,19 @@ def test_a_repeat_of_what_is_found_to_have_happened_is_not_sent(
     assert "an earlier call that happened" in card.sentence
     assert card.warns
     done = run(approve(acme, second))
+    assert (done.execution_error or "").endswith("was found to have happened. Nothing was sent.")
+    assert platform.requests == []
+
+
+def test_nor_is_a_repeat_of_its_repeat(acme: Side, platform: CountingPlatform) -> None:
+    first = lost(acme)
+    second = lost(acme, again(acme, first)[0])
+    third, _ = again(acme, second)
+    check(acme, first, Finding.HAPPENED)
+    assert "an earlier call that happened" in earlier_calls([third])[third.pk].sentence
+    with pytest.raises(CannotRepeat, match="found to have happened"):
+        again(acme, second)
+    done = run(approve(acme, third))
     assert (done.execution_error or "").endswith("was found to have happened. Nothing was sent.")
     assert platform.requests == []
 

@@ -4,7 +4,7 @@
 
 It prints its port, appends one JSON line per request to LOG, and ends with its parent (its standard input closes). It
 gives out TOKEN as the access token, good for an hour. The refresh token's first word says how: once-… is good for one
-use and replaced, slow-… takes half a second, brief-… gives a token for ten seconds, other-… one that no platform takes,
+use and replaced, slow-… takes half a second, brief-… gives a token for half a minute, other-… one that no platform takes,
 refused-…, slack-refused-…, client-refused-…, busy-…, down-…, text-… and empty-… are answered so.
 """
 
@@ -45,7 +45,7 @@ def answer_to(refresh_token: str) -> tuple[int, dict[str, object]]:
         case "slow":
             time.sleep(0.5)
         case "brief":
-            said["expires_in"] = 10
+            said["expires_in"] = 30
         case "other":
             said["access_token"] = "a-token-that-no-platform-takes"
     return 200, said
