@@ -146,8 +146,9 @@ def test_a_server_that_does_not_answer_is_one_sentence(name: str, value: str, da
 
 @pytest.mark.services
 def test_a_database_without_migrations_is_one_sentence(data: Path) -> None:
-    # The session's server has an empty database `agentvalet` beside the test databases.
-    reachable = {"DATABASE_URL": os.environ["DATABASE_URL"], "REDIS_URL": os.environ["REDIS_URL"]}
+    # The server's own database, in which nothing was made.
+    empty = f"{os.environ['DATABASE_URL'].rpartition('/')[0]}/postgres"
+    reachable = {"DATABASE_URL": empty, "REDIS_URL": os.environ["REDIS_URL"]}
     ended = manage("up", "--only", "beat", env=PRODUCTION | reachable | {"AGENTVALET_DATA": str(data)})
     assert ended.returncode == 1
     assert ended.stderr == ("agentvalet: The database lacks migrations: run `python manage.py migrate` first.\n")
