@@ -43,7 +43,7 @@ from tests.pages.scene import signed_in
 from tests.world import CountingPlatform, Side, make_side, submit
 
 ROUNDS = int(os.environ.get("RACE_ROUNDS", "4"))
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 @pytest.fixture

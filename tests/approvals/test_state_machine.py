@@ -397,6 +397,7 @@ class Product(RuleBasedStateMachine):
         ApprovalRequest.objects.for_owner(owner)._raw_delete("default")  # the sweep looks at all owners' rows
 
 
+@pytest.mark.long
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_no_order_of_events_breaks_a_promise(platform: CountingPlatform, settings: Settings, shard: int) -> None:

@@ -34,7 +34,10 @@ def scene(site: str) -> Scene:
 
 @pytest.fixture
 def open_page(chromium: Browser, site: str, scene: Scene) -> Iterator[OpenPage]:
-    """Opens a path in a fresh browser profile, signed in as a member (None: nobody); keywords are the profile's."""
+    """Opens a path in a fresh browser profile, signed in as a member (None: nobody); keywords are the profile's.
+
+    `expected`: parts, divided by |, of what the browser may complain about.
+    """
     complaints: list[str] = []
     with ExitStack() as profiles:
 
@@ -56,7 +59,7 @@ def open_page(chromium: Browser, site: str, scene: Scene) -> Iterator[OpenPage]:
             page = context.new_page()
 
             def complain(text: str) -> None:
-                if not (expected and expected in text):
+                if not any(part in text for part in expected.split("|") if part):
                     complaints.append(text)
 
             page.on("console", lambda line: complain(line.text) if line.type in {"error", "warning"} else None)

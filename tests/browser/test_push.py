@@ -46,6 +46,15 @@ async () => (await (await navigator.serviceWorker.ready).getNotifications()).map
   title: one.title, body: one.body, tag: one.tag, silent: one.silent, actions: one.actions.map((action) => action.title),
 }))
 """
+# A push message for a worker that is still being activated is dropped.
+ACTIVATED = """
+async () => {
+  const { active } = await navigator.serviceWorker.ready;
+  while (active.state !== "activated") {
+    await new Promise((changed) => active.addEventListener("statechange", changed, { once: true }));
+  }
+}
+"""
 
 
 class Phone:
@@ -102,7 +111,7 @@ def phone(scene: Scene, open_page: OpenPage, push_service: PushService) -> Phone
     with page.expect_navigation():
         offer.get_by_role("button", name="Enable notifications").click()
     expect(page.get_by_text("gets notifications from now on.")).to_be_visible()
-    page.evaluate("async () => { await navigator.serviceWorker.ready; }")
+    page.evaluate(ACTIVATED)
     return phone
 
 
@@ -183,11 +192,13 @@ def test_a_decision_elsewhere_takes_the_notification_away(scene: Scene, phone: P
 
 
 def test_a_message_that_cannot_be_read_leads_to_the_queue(scene: Scene, phone: Phone) -> None:
-    phone.session.send(
-        "ServiceWorker.deliverPushMessage",
-        {"origin": phone.origin, "registrationId": phone.registrations[-1], "data": "<b>no JSON"},
-    )
-    assert phone.shows("unknown")
+    message = {"origin": phone.origin, "registrationId": phone.registrations[-1], "data": "<b>no JSON"}
+
+    def is_shown() -> bool:
+        phone.session.send("ServiceWorker.deliverPushMessage", message)
+        return [one["tag"] for one in phone.shown()] == ["unknown"]
+
+    assert eventually(is_shown)
     assert phone.shown()[0]["body"] == "Something waits for you."
 
 

@@ -298,7 +298,9 @@ def test_a_lost_connection_is_said_calmly_and_mends_itself(scene: Scene, open_pa
 
 def test_a_decision_that_cannot_be_delivered_gives_the_buttons_back(scene: Scene, open_page: OpenPage) -> None:
     approval = scene.submit({"text": "Hello"})
-    page = open_page("/approvals", expected="ERR_INTERNET_DISCONNECTED")
+    page = open_page(
+        "/approvals", expected="ERR_INTERNET_DISCONNECTED|when fetching the script"
+    )  # of the service worker
     page.context.set_offline(True)
     page.get_by_role("button", name="Approve").click()
     expect(card(page, approval).get_by_role("alert")).to_contain_text("The server did not answer.")
