@@ -12,7 +12,8 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
 
-from platforms.key_wrappers import KEY_BYTES, KeyRing, KeyServiceError, VaultError, decrypt, encrypt
+from platforms.key_ring import KEY_BYTES, KeyRing
+from platforms.key_wrappers import KeyServiceError, VaultError, decrypt, encrypt
 
 __all__ = ["KeyServiceError", "VaultError"]  # the other names of this module are its own
 
