@@ -6,6 +6,7 @@ going.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
+from redis.exceptions import RedisError
 
 from agents import passkeys, pending_forms, webauthn_site
 from agents.http import client_address
@@ -28,6 +30,12 @@ from audit.events import Event
 
 CONFIRM_FIRST = "Confirm first that it is you."
 NOT_THAT_FORM = "It waited for more than five minutes, or was not filled in here: nothing was changed."
+TOO_LARGE = (
+    "This form is too large to wait while you confirm that it is you: nothing was changed."
+    " Confirm on the Settings page, under Passkeys, and send it again."
+)
+USED_BEFORE = "Nothing was changed a second time. If a secret was shown that you did not get to see, make a new one."
+UNAVAILABLE = "Nothing can be confirmed at the moment: try again in a minute."
 TOO_MANY = "Too many attempts: try again in a quarter of an hour."
 PASSWORD, CREDENTIAL, SEALED = "confirm_password", "confirm_credential", "confirm_form"
 
@@ -49,7 +57,7 @@ def confirm_by_password(request: MemberRequest, password: str) -> None:
         if count_try(address=address, email=user.email, now=now) is not None:
             raise NotConfirmed(TOO_MANY, 429)
     except NotCounted as error:
-        raise NotConfirmed("Nothing can be confirmed at the moment: try again in a minute.", 503) from error
+        raise NotConfirmed(UNAVAILABLE, 503) from error
     if not user.check_password(password[:4096]):
         with transaction.atomic():
             record_sign_in(request, Event.MEMBER_SIGN_IN_FAILED, user, by="password, to confirm")
@@ -89,7 +97,7 @@ def confirmation(request: MemberRequest) -> HttpResponse | None:
         form = pending_forms.unseal(request, sealed) if sealed is not None else _sent(request)
         request.POST = form  # type: ignore[assignment]  # Django's own setter asks for no more
     except pending_forms.NotThatForm:
-        return _not_that_form(request)
+        return _refusal(request, "Fill it in once more", NOT_THAT_FORM, 400)
     if is_confirmed(request, now=request.now):
         return None
     if wants_fragment(request):
@@ -113,11 +121,35 @@ def sure(view: View) -> View:
     @sensitive_post_parameters()
     @wraps(view)
     def guarded(request: MemberRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        sealed = request.POST.get(SEALED) if request.method == "POST" else None
         asked = confirmation(request) if request.method == "POST" else None
-        return view(request, *args, **kwargs) if asked is None else asked
+        if asked is not None:
+            return asked
+        if sealed is None:
+            return view(request, *args, **kwargs)
+        return _once(request, sealed, lambda: view(request, *args, **kwargs))
 
     guarded.is_sure = True  # type: ignore[attr-defined]  # for the test that holds the list
     return guarded
+
+
+def _once(request: MemberRequest, sealed: str, answer: Callable[[], HttpResponse]) -> HttpResponse:
+    """What the waiting form is for, the first time it comes. One that came to nothing may come once more."""
+    try:
+        pending_forms.use(sealed)
+    except pending_forms.UsedBefore:
+        return _refusal(request, "That was already done", USED_BEFORE, 409)
+    except RedisError:
+        return _page(request, sealed, error=UNAVAILABLE, status=503)
+    is_done = False
+    try:
+        response = answer()
+        is_done = response.status_code < 400
+        return response
+    finally:
+        if not is_done:
+            with suppress(RedisError):  # then it is to be filled in anew
+                pending_forms.give_back(sealed)
 
 
 def _sent(request: MemberRequest) -> QueryDict:
@@ -129,8 +161,12 @@ def _sent(request: MemberRequest) -> QueryDict:
 
 
 def _page(request: MemberRequest, sealed: str | None, *, error: str = "", status: int = 200) -> HttpResponse:
+    try:
+        sealed = sealed or pending_forms.seal(request, request.POST)  # asked twice, the first one's time counts
+    except pending_forms.TooLarge:
+        return _refusal(request, "Too large to wait", TOO_LARGE, 413)
     context = {
-        "sealed": sealed or pending_forms.seal(request, request.POST),  # asked twice, the first one's time counts
+        "sealed": sealed,
         "has_passkey": webauthn_site.is_possible() and passkeys.has_passkey(request.member.user),
         "minutes": int(WINDOW.total_seconds() // 60),
         "error": error,
@@ -138,8 +174,7 @@ def _page(request: MemberRequest, sealed: str | None, *, error: str = "", status
     return render(request, "settings/confirm.html", context, status=status)
 
 
-def _not_that_form(request: MemberRequest) -> HttpResponse:
+def _refusal(request: MemberRequest, title: str, sentence: str, status: int) -> HttpResponse:
     if wants_fragment(request):
-        return HttpResponse(NOT_THAT_FORM, status=400, content_type="text/plain")
-    context = {"title": "Fill it in once more", "sentence": NOT_THAT_FORM}
-    return render(request, "errors/error.html", context, status=400)
+        return HttpResponse(f"{title}. {sentence}", status=status, content_type="text/plain")
+    return render(request, "errors/error.html", {"title": title, "sentence": sentence}, status=status)

@@ -27,6 +27,8 @@ from approvals.views import approval_or_404, stamp
 CHANGED = "This call is not the one you were shown. Nothing was decided: read it again."
 TAMPERED = "This call was changed behind the server's back. Nobody can decide on it; it is on record."
 DEMANDED = "This scope is decided on with a passkey only. Nothing was decided."
+NOT_DENIED = "It could not be denied, nothing changed: try again."
+MAYBE_DENIED = "The database did not say whether it was denied: look at it again."
 READ_ONLY = "Your role reads only. Nothing was decided."
 REFUSALS = (services.NotAllowed, AlreadyDecided, StaleDigest, PasskeyDemanded, PasskeyRefused)
 
@@ -85,6 +87,9 @@ def _say_denials(request: MemberRequest, outcome: Denials) -> None:
         messages.success(request, f"Denied {calls}. Nothing was sent.")
     for refusal in outcome.refused:
         messages.warning(request, f"{_named(refusal.approval)}: {_why_not(refusal)[0]}")
+    for rows, sentence in ((outcome.failed, NOT_DENIED), (outcome.unknown, MAYBE_DENIED)):
+        for row in rows:
+            messages.error(request, f"{_named(row)}: {sentence}")
 
 
 def _named(approval: ApprovalRequest) -> str:

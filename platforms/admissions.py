@@ -11,7 +11,7 @@ from agents.models import AgentStatus, Member
 from audit.events import Actor, Event, Result
 from notifications.inbox import withdraw
 from platforms.asks import Registration, RegistrationStatus
-from platforms.grants import Change, Choice, give_chosen
+from platforms.grants import Change, Choice, give_chosen, hold_chosen
 from platforms.registrations import record_step, tag_of
 
 ANSWER_LIFETIME = timedelta(days=1)  # how long a decided registration's token still answers
@@ -30,7 +30,7 @@ def approve(
 ) -> Registration:
     """Make the program an agent with the permissions picked (none is a choice, too). A taken name gets a number.
 
-    Locks: the registration, its line in the inbox, the owner.
+    Locks: the registration, what is to be granted, its line in the inbox, the owner.
 
     Raises:
         NotAllowed: the member is no admin.
@@ -40,6 +40,7 @@ def approve(
     """
     with transaction.atomic(durable=True):
         found = _locked(member, registration, now)
+        hold_chosen(owner=member.owner, choices=grants)
         change = Change(actor=_actor(member), request_id=request_id, now=now)
         withdraw(owner_id=member.owner_id, tag=tag_of(found), now=now)
         found.agent = create_agent(

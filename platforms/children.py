@@ -12,7 +12,7 @@ from agents.authentication import Caller
 from agents.lifecycle import create_agent
 from agents.models import Agent, AgentStatus, Owner
 from agents.tokens import mint_child_token
-from platforms.grants import Change, give
+from platforms.grants import Change, give, hold
 from platforms.models import Connection, Grant
 
 
@@ -68,7 +68,12 @@ def mint_child(
         )
         if alive.count() >= settings.MAX_CHILDREN:
             raise TooManyChildren
-        taken = _attenuated(caller.agent_id, wishes, now)
+        chosen = _attenuated(caller.agent_id, wishes, now)
+        hold(
+            scopes={grant.scope_id for grant, _ in chosen},
+            connections={connection.pk for _, connection in chosen if connection is not None},
+        )
+        taken = _attenuated(caller.agent_id, wishes, now)  # what is left of it
         if not taken:
             raise NothingLeft
         agent = create_agent(

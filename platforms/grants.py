@@ -1,9 +1,12 @@
 """Giving and taking permissions: each change with its row on record, inside the caller's transaction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+from django.db import connection as database
+from django.db.models import Q
 
 from agents.lifecycle import NotPossible
 from agents.models import Agent, Member, Owner
@@ -46,13 +49,38 @@ def change_of(member: Member, *, request_id: UUID, now: datetime) -> Change:
     return Change(actor=Actor("member", str(member.user_id), member.user.email), request_id=request_id, now=now)
 
 
+def hold(*, scopes: Iterable[int], connections: Iterable[UUID]) -> None:
+    """What grants are to point to stays until the transaction ends, or is gone already: read it after this.
+
+    To be called before anything is put on record: who deletes one of them waits for the head of the audit chain next.
+    Locks: the scopes, then the connections, in the weakest mode (a foreign key's own), against their end only.
+    """
+    with database.cursor() as cursor:
+        for table, keys in (("platforms_scope", list(scopes)), ("platforms_connection", list(connections))):
+            if keys:
+                cursor.execute(f"SELECT FROM {table} WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE", [keys])
+
+
+def hold_chosen(*, owner: Owner, choices: Sequence[Choice]) -> None:
+    """`hold` for what the owner picked, as far as it is the owner's."""
+    named = Q(pk__in=[])
+    for choice in choices:
+        named |= Q(platform__slug=choice.platform, name=choice.scope)
+    connections = [choice.connection_id for choice in choices if choice.connection_id is not None]
+    hold(
+        scopes=Scope.objects.filter(named, platform__owner=owner).values_list("pk", flat=True),
+        connections=Connection.objects.for_owner(owner).filter(pk__in=connections).values_list("pk", flat=True),
+    )
+
+
 def give_chosen(*, agent: Agent, owner: Owner, choice: Choice, change: Change) -> Grant:
-    """Grant what the owner picked, from what the owner has.
+    """Grant what the owner picked, from what the owner has. Locks as `hold` does, then the grant.
 
     Raises:
         NoSuchScope: platform, scope or connection are not this owner's.
         NotPossible: the end is past.
     """
+    hold_chosen(owner=owner, choices=[choice])
     scope = (
         Scope.objects.select_related("platform")
         .filter(platform__owner=owner, platform__slug=choice.platform, name=choice.scope)

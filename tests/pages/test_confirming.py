@@ -11,8 +11,11 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, get_resolver
 from django.utils import timezone
+from pytest_django.fixtures import Settings
+from redis.exceptions import RedisError
 
 from agents.confirming import NOT_THAT_FORM
+from agents.lifecycle import NameRefused
 from agents.models import Agent, Invite, Member
 from audit.models import AuditEvent
 from tests.pages.passkeys import FRAGMENT, Person
@@ -128,6 +131,39 @@ def test_a_sealed_form_outlives_a_confirmation_in_another_tab_for_almost_five_mi
     found.post("/settings/confirm", {"password": PASSWORD})
     moved(timedelta(minutes=4, seconds=59))
     assert "bsec_" in found.post("/agents/new", {"confirm_form": sealed}).content.decode()
+
+
+def test_a_form_that_waited_is_used_once(found: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pressed twice there is one agent, and the page says so. What came to nothing may come once more."""
+    waiting = again(new_agent(found))
+    with monkeypatch.context() as broken:
+        broken.setattr("platforms.agent_views.make_agent", refuse_to_make)
+        assert found.post("/agents/new", waiting).status_code == 400
+        broken.setattr("agents.pending_forms.cache.add", valkey_away)
+        assert found.post("/agents/new", waiting).status_code == 503
+    assert "bsec_" in found.post("/agents/new", waiting).content.decode()
+    second, by_script = (found.post("/agents/new", waiting, headers=headers) for headers in ({}, FRAGMENT))
+    for refused in (second, by_script):
+        assert (refused.status_code, "That was already done" in refused.content.decode()) == (409, True)
+    assert Agent.objects.filter(name="Release <bot>").count() == 1
+
+
+def refuse_to_make(**_: Any) -> None:
+    raise NameRefused("Not that one.")
+
+
+def valkey_away(*_: Any, **__: Any) -> bool:
+    raise RedisError("away")
+
+
+def test_a_form_that_could_not_come_back_is_not_sealed(found: Client, settings: Settings) -> None:
+    """Sealed it is a third longer. Just below what comes back it waits, above it one sentence says what to do."""
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+    waits = again(new_agent(found, text="x" * 34_000))
+    assert found.post("/agents/new", waits).status_code == 200
+    other = signed_in(Member.objects.get(role="admin"), confirmed=False)
+    response = new_agent(other, text="x" * 37_000)
+    assert (response.status_code, "This form is too large to wait" in response.content.decode()) == (413, True)
 
 
 def test_a_wrong_password_does_nothing_is_on_record_and_is_counted(found: Client) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from approvals import services
 from approvals.models import ApprovalRequest, Decision
 from audit.models import AuditEvent
 from platforms.models import Scope
@@ -226,6 +228,41 @@ def test_selected_calls_are_denied_each_as_if_it_were_the_only_one(scene: Scene,
         assert AuditEvent.objects.filter(approval_id=row.pk, event="approval.denied").count() == 1
     assert [now_in_database(row).decision for row in (taken, stale, demanding)] == ["approved", "pending", "pending"]
     assert AuditEvent.objects.filter(approval_id=demanding.pk, event="approval.passkey_missing").count() == 1
+
+
+def test_a_database_that_fails_at_one_of_them_keeps_none_of_the_others_and_it_is_said_of_each(
+    scene: Scene, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the commit, after it, and so that nobody can look."""
+    first, before, after, lost, last = (scene.submit({"n": n}) for n in range(5))
+    deny, look = services.deny, ApprovalRequest.objects.filter
+
+    def breaking(*, approval_id: Any, **rest: Any) -> ApprovalRequest:
+        if approval_id in {before.pk, lost.pk}:
+            raise OperationalError("the connection is lost")
+        denied = deny(approval_id=approval_id, **rest)
+        if approval_id == after.pk:
+            raise InterfaceError("the connection is closed")
+        return denied
+
+    def blind(**wanted: Any) -> Any:
+        if wanted.get("pk") == lost.pk and "decided_at" in wanted:
+            raise OperationalError("the database is away")
+        return look(**wanted)
+
+    monkeypatch.setattr(services, "deny", breaking)
+    monkeypatch.setattr(ApprovalRequest.objects, "filter", blind)
+    response = deny_selected(admin, first, before, after, lost, last)
+    assert response.status_code == 303
+    html = admin.get("/approvals").content.decode()
+    for sentence in (
+        "Denied 3 calls. Nothing was sent.",
+        f"{before.digest[:12]}: It could not be denied, nothing changed: try again.",
+        f"{lost.digest[:12]}: The database did not say whether it was denied: look at it again.",
+    ):
+        assert sentence in html
+    rows = [now_in_database(row).decision for row in (first, before, after, lost, last)]
+    assert rows == ["denied", "pending", "denied", "pending", "denied"]
 
 
 def test_what_may_not_be_denied_together_is_not_decided_at_all(

@@ -6,7 +6,7 @@ from functools import partial
 from itertools import count
 from threading import Event
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import transaction
@@ -19,13 +19,16 @@ from agents.keys import make_key_pair
 from agents.models import Agent, AgentKey
 from audit.events import Actor
 from audit.models import AuditEvent
-from platforms import access, admissions, registrations
+from audit.records import record
+from platforms import access, admissions, granting, registrations
 from platforms.asks import AccessRequest, Registration
-from platforms.children import Child, TooManyChildren, Wish, mint_child
-from platforms.grants import Change, Choice, give_chosen
-from platforms.models import Grant, Scope
+from platforms.children import Child, NothingLeft, TooManyChildren, Wish, mint_child
+from platforms.disconnecting import disconnect
+from platforms.grants import Change, Choice, NoSuchScope, give_chosen
+from platforms.models import Connection, Grant, Scope
+from platforms.scope_removal import remove_scope
 from tests.approvals.test_races import acme, together, wait_until_somebody_waits
-from tests.world import Side, public_key
+from tests.world import Side, make_connection, public_key
 
 __all__ = ["acme"]  # the fixture with committed rows
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -148,3 +151,49 @@ def test_a_scope_is_granted_once(acme: Side) -> None:
     given = at_once(give)
     assert {grant.pk for grant in given} == {Grant.objects.get(scope__name="chat:admin").pk}
     assert AuditEvent.objects.filter(event="permission.granted").count() == 1
+
+
+@pytest.mark.parametrize("goes", ["scope", "connection"])
+@pytest.mark.parametrize("given_by", ["an admin", "an answer", "an admission", "a parent"])
+def test_what_is_given_while_it_is_deleted_is_refused_in_a_sentence(
+    acme: Side, monkeypatch: pytest.MonkeyPatch, goes: str, given_by: str
+) -> None:
+    """The deletion holds the row, and records only when the other one has come as far as it can."""
+    scope = Scope.objects.create(platform=acme.platform, name="chat:admin", rules=[])
+    Connection.objects.update(is_default=False)
+    pin = make_connection(acme.platform, "tok-second", label="Second")
+    choice = Choice(platform="acme-chat", scope="chat:admin", connection_id=pin.pk)
+    row, _ = apply(acme.owner.pk)
+    wish = access.ask(caller=caller(acme), platform="acme-chat", scope="chat:admin", reason="", **stamp())
+    if given_by == "a parent":
+        Grant.objects.create(agent=acme.agent, scope=scope, connection=pin)
+    held = Event()
+
+    def deleting() -> Any:
+        if goes == "scope":
+            return remove_scope(member=acme.admin, slug="acme-chat", scope_id=scope.pk, **stamp())
+        return disconnect(member=acme.admin, connection_id=pin.pk, **stamp())
+
+    def recording_late(**row: Any) -> UUID:
+        if not held.is_set():
+            held.set()
+            wait_until_somebody_waits()
+        return record(**row)
+
+    def giving() -> Any:
+        held.wait(10)
+        match given_by:
+            case "an admin":
+                return granting.add(member=acme.admin, agent_id=acme.agent.pk, choice=choice, **stamp())
+            case "an answer":
+                return access.approve(member=acme.admin, request=wish.pk, connection_id=pin.pk, **stamp())
+            case "an admission":
+                return admissions.approve(member=acme.admin, registration=row.pk, grants=[choice], **stamp())
+        wishes = [Wish(platform="acme-chat", scopes=["chat:admin"], connection_id=None)]
+        return mint_child(caller=caller(acme), wishes=wishes, name="", lifetime=timedelta(minutes=1), **stamp())
+
+    monkeypatch.setattr("platforms.setup.record", recording_late)
+    deleted, given = together(deleting, giving)
+    assert isinstance(deleted, tuple)
+    assert type(given) is (NothingLeft if given_by == "a parent" else NoSuchScope)
+    assert not Grant.objects.filter(scope__name="chat:admin", revoked_at=None).exists()
