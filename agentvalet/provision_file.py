@@ -18,6 +18,11 @@ from platforms.models import SCOPE_NAME, SLUG, BodyKind, CallStyle, StepUp
 Path = tuple[str | int, ...]
 T = TypeVar("T")
 
+LIST_IT = (
+    "If it is meant, list {} in AGENTVALET_PRIVATE_TARGETS, here and where the server starts,"
+    " and start the server again."
+)
+
 
 class ProvisionError(ValueError):
     """What is wrong with the file: one line for each mistake, as `line 12: agents[0].name: …`."""
@@ -98,13 +103,13 @@ class PlatformEntry(Strict):
 
     def validate_base_url(self, value: str) -> str:
         value = _checked(parse_base_url, value)
-        if sentence := refused_target(value):
+        if sentence := refused_target(value, remedy=LIST_IT):
             raise serializers.ValidationError(sentence)
         return value
 
     def validate_auth(self, value: dict[str, Any]) -> dict[str, Any]:
         auth = _checked(parse_auth, value)
-        if auth.refresh is not None and (sentence := refused_target(auth.refresh.token_url)):
+        if auth.refresh is not None and (sentence := refused_target(auth.refresh.token_url, remedy=LIST_IT)):
             raise serializers.ValidationError(sentence)
         return value
 

@@ -1,5 +1,6 @@
 """Where a platform is and how it wants its credential, as people fill that in."""
 
+import re
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
@@ -14,9 +15,23 @@ from platforms.models import Platform
 
 T = TypeVar("T")
 
+_PART_OF_AUTH = re.compile(r"^auth[.a-z_]*")  # as files call what has a label here
+
+
+# Which part of `auth` a field has, and the kinds of credential that take that part.
+_PARTS = (
+    ("name", "auth_name", {"header", "query"}),
+    ("prefix", "auth_prefix", {"header"}),
+    ("headers", "headers", {"bearer", "header", "query", "basic"}),
+    ("refresh", "token_url", {"bearer", "header"}),
+)
+
 
 class AddressForm(forms.Form):
-    """`base_url` and `auth()` are what `platforms.definitions` has of them."""
+    """`base_url` and `auth()` are what `platforms.definitions` has of them.
+
+    A field that the chosen kind of credential does not take counts for nothing: the page may have it hidden.
+    """
 
     base_url = forms.CharField(
         max_length=500, label="Base URL", help_text="Every path is under it. For GraphQL and MCP it is the one address."
@@ -31,25 +46,17 @@ class AddressForm(forms.Form):
         ],
     )
     auth_name = forms.CharField(
-        max_length=64, required=False, label="Name of that header or parameter", help_text="As in X-Api-Key."
+        max_length=64,
+        required=False,
+        label="Name of that header or parameter",
+        help_text="For another header or a parameter, as in X-Api-Key.",
     )
     auth_prefix = forms.CharField(
         max_length=32,
         required=False,
         strip=False,
-        label="What stands before it in that header",
-        help_text="As in “Token token=”. Mind the space at its end.",
-    )
-    token_url = forms.CharField(
-        max_length=500,
-        required=False,
-        label="Token URL",
-        help_text="Where refresh tokens are exchanged (OAuth 2.0), as in https://auth.example.com/token.",
-    )
-    token_client = forms.ChoiceField(
-        choices=[("body", "in the form"), ("basic", "as HTTP basic")],
-        required=False,
-        label="The client names itself there",
+        label="Word before the credential",
+        help_text="For another header that wants one, as in “Token token=”. Mind a space at its end.",
     )
     headers = forms.CharField(
         max_length=2000,
@@ -57,6 +64,22 @@ class AddressForm(forms.Form):
         label="Headers of every call",
         widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
         help_text="One a line, as in X-Api-Version: 2. Never a secret: they are shown in clear.",
+    )
+    token_url = forms.CharField(
+        max_length=500,
+        required=False,
+        label="Token URL",
+        widget=forms.TextInput(attrs={"placeholder": "https://auth.example.com/token"}),
+        help_text="For OAuth 2.0, with a bearer token or another header: where refresh tokens are exchanged.",
+    )
+    token_client = forms.ChoiceField(
+        choices=[
+            ("body", "in the form that is sent (client_secret_post)"),
+            ("basic", "in the header, as HTTP basic (client_secret_basic)"),
+        ],
+        required=False,
+        label="Client id and secret go",
+        help_text="With a token URL, as its documentation says.",
     )
 
     @classmethod
@@ -95,22 +118,36 @@ class AddressForm(forms.Form):
         return {name.strip(): text.strip() for name, _, text in pairs}
 
     def clean(self) -> None:
-        self.clean_part("auth_name", parse_auth, self.auth())
+        """Each part by itself, so that every field that is wrong is marked."""
+        auth = self.auth()
+        good: dict[str, JSON] = {"type": auth["type"]}
+        for part, field, kinds in _PARTS:
+            if auth["type"] not in kinds or field in self.errors:
+                continue
+            tried = good | {name: value for name, value in auth.items() if name == part}
+            if self.clean_part(field, parse_auth, tried):
+                good = tried
+            elif part == "name":
+                good["name"] = "unnamed"  # the other parts are looked at beside a name that will do
 
-    def clean_part(self, field: str, parse: Any, value: object) -> None:
+    def clean_part(self, field: str, parse: Callable[[Any], object], value: object) -> bool:
+        """Whether PARSE takes the value. If not, the field says so."""
         try:
             parse(value)
         except ValueError as error:
-            self.add_error(field, str(error))
+            self.add_error(field, _PART_OF_AUTH.sub("This", str(error)))
+            return False
+        return True
 
     def auth(self) -> dict[str, JSON]:
         """As the platform has it. Of fields that are wrong it has nothing."""
         said = self.cleaned_data
-        auth: dict[str, JSON] = {"type": said.get("auth_type", "")}
-        for key, name in (("name", "auth_name"), ("prefix", "auth_prefix"), ("headers", "headers")):
-            if said.get(name):
-                auth[key] = said[name]
-        if said.get("token_url"):
+        kind = said.get("auth_type", "")
+        auth: dict[str, JSON] = {"type": kind}
+        for part, field, kinds in _PARTS:
+            if kind in kinds and said.get(field):
+                auth[part] = said[field]
+        if "refresh" in auth:
             auth["refresh"] = {"token_url": said["token_url"], "client": said.get("token_client") or "body"}
         return auth
 

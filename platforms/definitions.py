@@ -19,6 +19,13 @@ MAX_COVERS = 300
 MAX_QUERY = 2000
 _CHANGES = re.compile(r"\b(mutation|subscription)\b")
 _PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+# Those of RFC 9110, of WebDAV and its kin, and what is in use beside them. "*" in a rule is any other.
+_METHODS = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "*", "QUERY", "LIST", "PURGE", "LINK", "UNLINK"}
+    | {"COPY", "MOVE", "LOCK", "UNLOCK", "MKCOL", "MKCALENDAR", "PROPFIND", "PROPPATCH", "REPORT", "SEARCH", "ACL"}
+)
+# What whoever reads a page can do about an address that is refused.
+ASK_THE_OPERATOR = "Ask whoever runs this server to list {} in AGENTVALET_PRIVATE_TARGETS, or use a public address."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +62,8 @@ def body_kind_of(word: str) -> str:
 def parse_rules(rules: Sequence[str], *, call_style: str) -> list[str]:
     """The rules as they are stored. Raises ValueError with a sentence."""
     for rule in rules:
-        parse_rule(rule)
+        if (method := parse_rule(rule).method) not in _METHODS:
+            raise ValueError(f'{rule!r}: {method} is not a method of HTTP. Write GET, POST, …, or "*" for any.')
     if call_style == CallStyle.GRAPHQL and list(rules) != ["POST /"]:
         raise ValueError('A GraphQL platform has one address: the only rule is "POST /".')
     if call_style == CallStyle.MCP and not all(TOOL.fullmatch(rule.removeprefix("POST /")) for rule in rules):
@@ -89,8 +97,11 @@ def parse_test_call(
     return {"method": "POST", "endpoint": "/", "body": json.dumps({"query": query}), "identity": where}
 
 
-def refused_target(base_url: str) -> str:
-    """Why a platform may not be at this address, or "". Names are looked at again whenever they are connected to."""
+def refused_target(base_url: str, *, remedy: str = ASK_THE_OPERATOR) -> str:
+    """Why a platform may not be at this address and what to do about it, or "".
+
+    Names are looked at again whenever they are connected to. `{}` in `remedy` is the host and port.
+    """
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -100,8 +111,5 @@ def refused_target(base_url: str) -> str:
     try:
         check_address(address, port, host=host, allowed=parse_private_targets(settings.PRIVATE_TARGETS))
     except TargetRefused as error:
-        return (
-            f"{error} If it is meant, list {host}:{port} in AGENTVALET_PRIVATE_TARGETS,"
-            " here and where the server starts, and start the server again."
-        )
+        return f"{error} {remedy.format(f'{host}:{port}')}"
     return ""

@@ -14,9 +14,10 @@ from agents.middleware import MemberRequest
 from platforms import connecting
 from platforms.connecting import Refused
 from platforms.connection_forms import DetailsForm
+from platforms.custom_form import CustomForm
 from platforms.models import Platform, Scope
 from platforms.pages import press
-from platforms.platform_forms import CustomForm, PlatformForm, ScopeForm
+from platforms.platform_forms import PlatformForm, ScopeForm
 from platforms.standing import MOST, by_category, offers, scopes_of, standings
 
 

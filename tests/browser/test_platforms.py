@@ -12,12 +12,22 @@ pytestmark = pytest.mark.browser
 
 @pytest.mark.parametrize("script", [True, False])
 def test_connecting_changing_and_disconnecting(scene: Scene, open_page: OpenPage, script: bool) -> None:
-    page = open_page("/platforms", java_script_enabled=script)
+    page = open_page("/platforms", java_script_enabled=script, expected="400 (Bad Request)")
     page.get_by_role("link", name="Custom platform").click()
+    where = page.get_by_label("The credential goes into")
+    for kind, has_name, has_word in (("header", True, True), ("query", True, False), ("bearer", False, False)):
+        where.select_option(kind)
+        expect(page.get_by_label("Name of that header or parameter")).to_be_visible(visible=has_name)
+        expect(page.get_by_label("Word before the credential")).to_be_visible(visible=has_word)
     page.get_by_label("Name", exact=True).fill("Wiki")
     page.get_by_label("Platform id").fill("wiki")
     page.get_by_label("Base URL").fill("https://wiki.example.com/api")
     page.get_by_label("Scope").fill("pages:read")
+    page.get_by_label("Rules").fill("FETCH /pages")
+    page.get_by_role("button", name="Make the platform").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    page.get_by_role("alert").get_by_role("link", name="Rules").click()
+    expect(page.get_by_label("Rules")).to_be_focused()
     page.get_by_label("Rules").fill("GET /pages/**")
     page.get_by_role("button", name="Make the platform").click()
     expect(page.get_by_role("heading", name="Connect Wiki")).to_be_visible()

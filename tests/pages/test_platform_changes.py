@@ -184,8 +184,8 @@ def test_what_is_as_it_was_takes_nothing_along(scene: Scene, admin: Client) -> N
     [
         ({"base_url": "http://169.254.169.254"}, "AGENTVALET_PRIVATE_TARGETS"),
         ({"base_url": "chat.example.com"}, "base URL"),
-        ({"auth_type": "header"}, "auth.name must be the name of the header"),
-        ({"headers": "Authorization: Bearer x"}, "auth.headers"),
+        ({"auth_type": "header"}, "This must be the name of the header"),
+        ({"headers": "Authorization: Bearer x"}, "This cannot set Authorization"),
     ],
     ids=str,
 )

@@ -8,7 +8,7 @@ from django.test import Client
 from platforms.models import Connection, Platform, credential_aad
 from platforms.vault import Sealed, open_sealed
 from tests.pages.scene import Scene
-from tests.pages.test_connections import GOOD
+from tests.pages.test_custom_platforms import GOOD
 from tests.world import change_platform
 
 SECRET = "a-secret-of-the-client-0123456789"
