@@ -18,6 +18,7 @@ from approvals.changes import Change
 from approvals.presentation import STATE_NAMES, CardState
 from audit.events import Result
 from notifications.models import Severity
+from platforms.models import ConnectionStatus
 
 ENDED = (CardState.FINISHED, CardState.FAILED, CardState.UNKNOWN, CardState.DENIED, CardState.EXPIRED)
 _APPROVAL = UUID(int=1)  # nobody's, so its links lead nowhere
@@ -32,6 +33,7 @@ def components(request: MemberRequest) -> HttpResponse:
     approval = SimpleNamespace(pk=_APPROVAL, digest="5e1f" * 16, expires_at=request.now + timedelta(minutes=9))
     context = {
         "statuses": AgentStatus.choices,
+        "connections": ConnectionStatus.choices,
         "results": list(Result),
         "severities": Severity.choices,
         "states": [(state, STATE_NAMES[state]) for state in ENDED],
@@ -51,6 +53,7 @@ def _card(approval: SimpleNamespace, state: CardState) -> SimpleNamespace:
     return SimpleNamespace(
         approval=approval,
         state=state,
+        state_name=STATE_NAMES[state],
         agent_name="deploy-bot",
         platform="acme-chat",
         scope="chat:write",

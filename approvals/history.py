@@ -24,6 +24,11 @@ class State(StrEnum):
     FAILED = "failed"  # approved, and not sent or turned down by the platform
     UNKNOWN = "unknown"  # approved, and may have reached the platform
 
+    @property
+    def label(self) -> str:
+        """The word that the rows have."""
+        return "Outcome unknown" if self is State.UNKNOWN else self.capitalize()
+
 
 _TURNED_DOWN = Q(execution_error__isnull=False) | Q(result_status__gte=300)
 _STATES = {

@@ -56,6 +56,7 @@ class Event(StrEnum):
     AGENT_UNINSTALL_EXPIRED = "agent.uninstall_expired"
 
     PLATFORM_CONNECTED = "platform.connected"
+    PLATFORM_REAUTHENTICATED = "platform.reauthenticated"  # another credential for a connection that there was
     PLATFORM_CHANGED = "platform.changed"
     PLATFORM_DISCONNECTED = "platform.disconnected"
     CONNECTION_TESTING = "connection.testing"  # the intent, committed just before the call

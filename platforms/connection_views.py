@@ -19,8 +19,8 @@ from platforms.connection_forms import ConnectForm, CredentialForm, DetailsForm,
 from platforms.connection_tests import test_connection
 from platforms.definitions import Definition
 from platforms.disconnecting import disconnect, loss_of, restorable
-from platforms.models import Connection, Platform
-from platforms.pages import press
+from platforms.models import Connection, ConnectionStatus, Platform
+from platforms.pages import Wrong, press
 from platforms.platform_views import page_of, platform_or_404
 
 FORM = require_http_methods(["GET", "HEAD", "POST"])
@@ -98,7 +98,7 @@ def reauthenticate(request: MemberRequest, connection_id: UUID) -> HttpResponse:
             request_id=request.request_id,
             now=request.now,
         )
-        return _tested(request, connection_id, "The credential is replaced.")
+        return _tested(request, connection_id, done="The credential is replaced.", saved="The new credential was saved")
 
     try:
         return press(request, back=page_of(connection.platform.slug), verb=verb)
@@ -175,7 +175,8 @@ def _connect(
             request_id=request.request_id,
             now=request.now,
         )
-        return _tested(request, made.pk, f"{made.platform.name} is connected.")
+        name = made.platform.name
+        return _tested(request, made.pk, done=f"{name} is connected.", saved=f"{name} was saved")
 
     try:
         return press(request, back=page_of(target.slug), verb=verb)
@@ -184,18 +185,27 @@ def _connect(
         return again()
 
 
-def _tested(request: MemberRequest, connection_id: UUID, done: str) -> str:
-    """What was done, and what a test says of it at once, if there is one."""
+def _tested(request: MemberRequest, connection_id: UUID, *, done: str, saved: str) -> str:
+    """What was done, and what a test says of it at once, if there is one. Raises Wrong, which does not begin with good
+    news.
+    """
     try:
         return f"{done} {_test(request, connection_id)}"
+    except Wrong as error:
+        said = str(error)
+        name = saved.removesuffix(" was saved")
+        raise Wrong(f"{saved}, but {said.removeprefix(f'{name} ')}") from error
     except NotPossible as error:
         return f"{done} {error}"
 
 
 def _test(request: MemberRequest, connection_id: UUID) -> str:
+    """Raises Wrong if the platform does not take the credential, NotPossible where that cannot be known."""
     tested = test_connection(
         member=request.member, connection_id=connection_id, request_id=request.request_id, now=request.now
     )
+    if tested.status == ConnectionStatus.REAUTH_NEEDED:
+        raise Wrong(tested.sentence)
     if not tested.works:
         raise NotPossible(tested.sentence)
     return reveal(tested.sentence)

@@ -15,6 +15,10 @@ from platforms.asks import AccessRequest, Registration
 from platforms.grants import NoSuchScope
 
 
+class Wrong(Exception):
+    """It was done, and something is wrong with what came of it. The text is one sentence."""
+
+
 def press(request: MemberRequest, *, back: str, verb: Callable[[], str | HttpResponse]) -> HttpResponse:
     """Run `verb`, say what it returns, and go `back`; what cannot be done is said there, too.
 
@@ -32,6 +36,8 @@ def press(request: MemberRequest, *, back: str, verb: Callable[[], str | HttpRes
         raise PermissionDenied from error
     except ObjectDoesNotExist as error:
         raise Http404 from error
+    except Wrong as error:
+        messages.error(request, str(error))
     except (NotPossible, NoSuchScope, NameRefused) as error:
         messages.warning(request, str(error))
     except access.AlreadyAnswered as error:

@@ -165,6 +165,7 @@ def put_connection(
         if details is not None:
             put_details(connection, details, change=change)
         return connection
+    event = Event.PLATFORM_CONNECTED if connection is None else Event.PLATFORM_REAUTHENTICATED
     connection = connection or Connection(pk=intake.connection_id, platform=platform, label=label)
     stored_credentials.put(connection, intake)
     destinations.bind(connection, platform)
@@ -174,7 +175,7 @@ def put_connection(
     connection.save()
     on_record(
         change,
-        Event.PLATFORM_CONNECTED,
+        event,
         platform,
         {"label": connection.label, "credential_version": connection.credential_version},
     )

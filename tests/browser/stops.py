@@ -106,7 +106,7 @@ STOPS = (
     Stop("agent-token", AGENT, "member", ("Connect deploy-bot", "itok_"), act=_issue_token),
     Stop("platforms", "platforms", "own",
          ("Slack", "GitHub", "Stripe", "Airtable", "Gmail", "Notion", "Linear", "Jira", "HubSpot", "Google Calendar",
-          "Custom platform", "active", "untested", "reauth_needed", "Last used", "Connect", "Test", "Reauth",
+          "Custom platform", "Active", "Untested", "Reauth needed", "Last used", "Connect", "Test", "Reauth",
           "Disconnect")),
     Stop("platform", "platforms/<slug:slug>", "member", ("Default", "Deploy Bot", "chat:write", "Disconnect")),
     Stop("platform-edit", "platforms/<slug:slug>", "member", ("Label", "Hint", "Require human approval per request"),

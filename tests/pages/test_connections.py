@@ -93,7 +93,7 @@ FORMS: list[tuple[str, dict[str, str], str]] = [
         {"base_url": "https://new.example.com", "auth_type": "header", "auth_name": "X-Api-Key"},
         "platform.changed",
     ),
-    ("/connections/{connection}/reauth", {"credential": SECRET}, "platform.connected"),
+    ("/connections/{connection}/reauth", {"credential": SECRET}, "platform.reauthenticated"),
     ("/connections/{connection}/change", {"label": "Renamed", "hint": "for tests"}, "platform.changed"),
     ("/connections/{connection}/disconnect", {}, "platform.disconnected"),
     ("/connections/{connection}/test", {}, "connection.tested"),

@@ -13,6 +13,8 @@ from redis import Redis
 from platforms.models import Connection, Platform
 from platforms.traffic import Verdict, turn
 from tests.pages.scene import Scene, signed_in
+from tests.pages.test_connections import prepared
+from tests.world import CountingPlatform
 
 
 def fail(scene: Scene, times: int) -> None:
@@ -32,7 +34,7 @@ def page(client: Client) -> str:
 @pytest.mark.parametrize("role", ["admin", "approver", "auditor"])
 def test_everybody_of_the_owner_sees_platform_address_and_connections(scene: Scene, role: str) -> None:
     html = page(signed_in(getattr(scene, role)))
-    for words in ("Acme Chat", "acme-chat", "https://chat.example.com", "Main", "untested", "Never used"):
+    for words in ("Acme Chat", "acme-chat", "https://chat.example.com", "Main", ">Untested<", "Never used"):
         assert words in html
     for verb in ("Reauth", "Disconnect", "Connect a platform", "Custom platform", "<form"):
         assert (verb in html) == (role == "admin" and verb != "<form"), verb
@@ -58,7 +60,8 @@ def test_a_page_says_when_it_cannot_know(admin: Client, settings: Settings) -> N
 
 def test_a_suspended_platform_and_a_bad_credential_are_said(scene: Scene, admin: Client) -> None:
     Connection.objects.filter(pk=scene.connection.pk).update(status="reauth_needed")
-    assert "reauth_needed" in page(admin)
+    html = page(admin)
+    assert '<span class="badge status status-reauth_needed">Reauth needed</span>' in html
     Platform.objects.filter(pk=scene.platform.pk).update(suspended_at=timezone.now())
     assert "No agent may call it." in page(admin)
 
@@ -99,3 +102,19 @@ def test_it_costs_the_same_however_many_there_are(
 def test_it_is_for_people_who_are_signed_in_and_changes_nothing(scene: Scene, client: Client, admin: Client) -> None:
     assert client.get("/platforms").status_code == 302
     assert admin.post("/platforms").status_code == 405
+
+
+def test_a_wrong_credential_looks_like_an_error_and_does_not_begin_with_good_news(
+    scene: Scene, admin: Client, platform: CountingPlatform
+) -> None:
+    test = prepared(scene, platform, "/status/401")
+    why = "does not take the credential (401). Reauthenticate the connection."
+    reauth = f"/connections/{scene.connection.pk}/reauth"
+    for address, said in (
+        (test, f"Acme Chat {why}"),
+        (reauth, f"The new credential was saved, but Acme Chat {why}"),
+        ("/platforms/acme-chat/connect", f"Acme Chat was saved, but {why}"),
+    ):
+        admin.post(address, {"label": "Second", "credential": "another-token-1234"})
+        html = admin.get("/platforms/acme-chat").content.decode()
+        assert f'<li class="notice notice-error">{said}</li>' in html

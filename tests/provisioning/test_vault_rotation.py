@@ -187,7 +187,7 @@ def test_a_new_credential_is_provisioned_without_opening_the_old_one(side: Side,
     main = Connection.objects.get(label="Main")
     assert (credentials()["Main"], main.credential_version) == ("tok-new", before + 1)
     assert main.status == "untested"
-    assert len(rows("platform.connected")) == 1
+    assert len(rows("platform.reauthenticated")) == 1
     provision_main(side, "tok-new")
     assert Connection.objects.get(label="Main").credential_version == before + 1
 
