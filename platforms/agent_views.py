@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agents import lifecycle
+from agents.client_setups import setups_for
 from agents.enrolment import issue_invite
 from agents.lifecycle import NameRefused, NotAllowed, NotPossible
 from agents.middleware import MemberRequest
@@ -214,5 +215,6 @@ def _secret_page(request: MemberRequest, agent: Agent, kind: InviteKind, secret:
         "secret": secret,
         "expires_at": request.now + INVITE_LIFETIME,
         "server": settings.PUBLIC_URL,
+        "setups": setups_for(server=settings.PUBLIC_URL, code=secret),
     }
     return render(request, "agents/secret.html", context)

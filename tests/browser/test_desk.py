@@ -30,6 +30,13 @@ def test_a_new_agent_and_its_secret(scene: Scene, open_page: OpenPage) -> None:
     assert Invite.objects.get().secret_hash == hash_of(secret)
     page.clock.fast_forward(3000)
     expect(page.get_by_role("button", name="Copy Secret")).to_be_visible()
+    expect(page.get_by_text("agentvalet register")).to_have_count(2)
+    expect(page.get_by_text("agentvalet register").first).to_be_visible()
+    page.get_by_role("radio", name="Cursor").check()
+    expect(page.get_by_text("mcpServers").last).to_be_visible()
+    expect(page.get_by_text("agentvalet register").first).to_be_hidden()
+    page.get_by_role("link", name="Give it a permission").click()
+    expect(page.get_by_role("heading", name="Permissions")).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -1,4 +1,4 @@
-"""A computer on which somebody uses the published command lines: a home, a project folder, and `npx` and `pip`."""
+"""A computer on which somebody uses the published command lines: a home, a project folder, `npx` and `python3`."""
 
 import contextlib
 import os
@@ -26,8 +26,12 @@ esac
 echo "npx: no $package here" >&2
 exit 127
 """
-PIP = """#!/bin/sh
-[ "$1" = install ] && [ "$#" = 2 ]
+PYTHON = f"""#!/bin/sh
+[ "$1 $2" = "-m venv" ] && [ "$#" = 3 ] || exit 1
+mkdir -p "$3/bin"
+ln -sf "{CLIENT_PYTHON.with_name("agentvalet")}" "$3/bin/agentvalet"
+printf '#!/bin/sh\\n[ "$1" = install ] && [ "$#" = 2 ]\\n' > "$3/bin/pip"
+chmod +x "$3/bin/pip"
 """
 
 
@@ -42,7 +46,7 @@ class Machine:
         self.running: list[Command] = []
         self.bin = self.home / "bin"
         self.bin.mkdir()
-        for command, script in (("npx", NPX), ("pip", PIP)):
+        for command, script in (("npx", NPX), ("python3", PYTHON)):
             (self.bin / command).write_text(script)
             (self.bin / command).chmod(0o755)
 

@@ -46,7 +46,7 @@ def bound(site: Site) -> Iterator[Machine]:
 
 def test_every_block_of_the_page_is_run_here() -> None:
     found = re.findall(r"(?m)^```(\w+)$", PAGE)
-    assert sorted(found) == sorted([*["sh"] * 9, *["python"] * 5, "json"])
+    assert sorted(found) == sorted([*["sh"] * 10, *["python"] * 5, "json"])
 
 
 def test_the_python_client_calls(bound: Machine) -> None:
@@ -123,13 +123,15 @@ def test_the_command_of_claude_code_says_the_same_as_the_file(site: Site, machin
 
 
 def test_curl_binds_and_calls(site: Site, machine: Machine) -> None:
-    bind, call = blocks("curl", "sh")
+    bind, sign, call = blocks("curl", "sh")
     command = machine.shell(filled_in(bind, site, bsec=site.secrets["docs-curl"]))
     assert command.finish() == 0, command.printed
     assert site.ids["docs-curl"] in command.printed
-    command = machine.shell(filled_in(call, site))
+    command = machine.shell(filled_in(f"{sign}\necho\n{call}", site))
     assert command.finish() == 0, command.printed
-    assert json.loads(command.printed)["data"] == {"id": 7, "ok": True}
+    permissions, answer = (json.loads(line) for line in command.printed.splitlines() if line)
+    assert "acme-chat" in str(permissions)
+    assert answer["data"] == {"id": 7, "ok": True}
 
 
 def test_the_node_command_line_installs_registers_and_signs_in(site: Site, machine: Machine, owner: Owner) -> None:

@@ -1,12 +1,15 @@
 """An agent's secrets: shown once, in the answer to a POST, with the command to run."""
 
+import json
 import re
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from agents.enrolment import add_key, bind
 from agents.keys import make_key_pair
@@ -58,27 +61,43 @@ def test_a_token_is_shown_once_and_binds_a_key(
     assert "is open until" not in page(admin, address)
 
 
-COMMANDS = {
-    "node": "export AGENTVALET_API_URL=http://localhost:8080\nnpx -y @agentvalet/register install {secret}",
-    "python": "agentvalet register --code {secret} --proxy-url http://localhost:8080",
-    "claude": "claude mcp add agentvalet --env PROXY_URL=http://localhost:8080 --env INVITE_BIND_SECRET={secret}"
-    " -- npx -y @agentvalet/mcp-server",
-}
+def copied(html: str) -> dict[str, str]:
+    """What the page has to copy, by the name of the block."""
+    return {name: unescape(text) for name, text in re.findall(r'<pre [^>]*id="([\w-]+)"[^>]*>(.*?)</pre>', html, re.S)}
 
 
-@pytest.mark.parametrize(
-    ("kind", "prefix", "client"), [("install", "itok", "node"), ("bind", "bsec", "python"), ("bind", "bsec", "claude")]
-)
-def test_a_new_agent_comes_with_its_secret_and_the_command_to_run(
-    scene: Scene, admin: Client, kind: str, prefix: str, client: str
+def test_a_new_agent_comes_with_what_each_client_needs_word_for_word_as_the_documentation_has_it(
+    scene: Scene, admin: Client, settings: Settings
 ) -> None:
-    response = admin.post("/agents/new", {"name": "  release   bot ", "kind": kind})
-    secret = shown_once(admin, response, prefix=prefix)
-    assert COMMANDS[client].format(secret=secret) in response.content.decode()
+    """That every block there works is what tests/interop/test_docs.py shows."""
+    settings.PUBLIC_URL = "https://valet.acme.example"
+    response = admin.post("/agents/new", {"name": "  release   bot ", "kind": "bind"})
+    secret = shown_once(admin, response, prefix="bsec")
+    html = response.content.decode()
+    blocks = copied(html)
+    names = ["python-1", "claude-code-1", "claude-desktop-1", "cursor-1", "crewai-1", "crewai-2", "curl-1", "curl-2"]
+    assert list(blocks) == ["secret", *names]
+    documentation = (settings.BASE_DIR / "docs" / "agents.md").read_text()
+    for name in names:
+        text = blocks[name].replace(settings.PUBLIC_URL, "http://localhost:8080").replace(secret, "bsec_…")
+        assert f"\n{text}\n```\n" in documentation, name
+    for host in ("claude-desktop-1", "cursor-1"):
+        entry = json.loads(blocks[host])["mcpServers"]["agentvalet"]
+        assert (entry["command"], entry["args"]) == ("npx", ["-y", "@agentvalet/mcp-server"])
+        assert entry["env"] == {"PROXY_URL": "https://valet.acme.example", "INVITE_BIND_SECRET": secret}
     agent = Agent.objects.get(name="release bot")
+    for link in (f"/agents/{agent.pk}#permissions", "/set-up/steps", "/api-docs"):
+        assert f'href="{link}"' in html
     assert (agent.owner, agent.status, agent.grants.count()) == (scene.owner, AgentStatus.ACTIVE, 0)
     events = AuditEvent.objects.filter(agent_id=agent.pk).order_by("seq").values_list("event", flat=True)
     assert list(events) == ["agent.created", "agent.invited"]
+
+
+def test_the_node_command_line_gets_an_install_token(scene: Scene, admin: Client) -> None:
+    response = admin.post("/agents/new", {"name": "release bot", "kind": "install"})
+    secret = shown_once(admin, response, prefix="itok")
+    command = f"export AGENTVALET_API_URL=http://localhost:8080\nnpx -y @agentvalet/register install {secret}"
+    assert copied(response.content.decode()) == {"secret": secret, "install": command}
 
 
 BAD_AGENTS = [
