@@ -7,11 +7,14 @@ from urllib.parse import urlsplit
 from django.db.models.functions import Length, Substr
 from django.utils.safestring import SafeString
 
+from agents.masking import in_address, revealed
 from agents.reveal import reveal_html
 from approvals.binding import Form, Tampered, check_row, read_form
 from approvals.models import ApprovalRequest
-from approvals.payload import Kind, Payload, as_sent, beginning, first_line, kind_of, lay_out, lay_out_small
+from approvals.payload import Payload, as_sent, beginning, lay_out, lay_out_small
+from approvals.payload_kinds import Kind, kind_of
 from approvals.readings import Reading, read
+from approvals.summary import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +39,7 @@ class Call:
     query: Payload | None  # the URL's parameters, decoded
     readings: list[Reading]
     payload: Payload | None
-    as_sent: Payload | None  # where `payload` is decoded or has white space of its own
+    as_sent: Payload | None  # where `payload` is decoded, masked or has white space of its own
     length: int  # characters of the body
     too_long: bool
 
@@ -64,7 +67,7 @@ def read_answer(approval: ApprovalRequest) -> Payload | None:
     )
     if not head:
         return None
-    return lay_out(head, Kind.JSON) if length == len(head) else beginning(head, length=length)
+    return lay_out(head, Kind.JSON) if length == len(head) else beginning(head, Kind.JSON, length=length)
 
 
 def body_of(approval: ApprovalRequest) -> str | None:
@@ -93,11 +96,11 @@ def _lay_out(form: Form, *, is_sound: bool, listed: bool) -> Call:
     payload = None
     if body is not None:
         payload = lay_out_small(body, kind, most_lines=LISTED_LINES) if listed else lay_out(body, kind)
-    rebuilt = payload is not None and bool(payload.lines) and kind != Kind.TEXT
+    rebuilt = payload is not None and (payload.is_masked or (bool(payload.lines) and kind != Kind.TEXT))
     return Call(
         is_sound=is_sound,
         method=reveal_html(form.method),
-        url=reveal_html(form.url),
+        url=revealed(form.url, in_address(form.url)),
         action=reveal_html(_action(form)),
         summary=reveal_html(summary),
         summary_cut=summary_cut,

@@ -10,10 +10,12 @@ from uuid import UUID
 from django.db.models.functions import Length
 from django.utils.safestring import SafeString
 
+from agents.masking import in_address, revealed
 from agents.reveal import reveal_html
 from approvals.binding import Form, Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
-from approvals.payload import PLAIN_FROM, Kind, kind_of, lay_out_small
+from approvals.payload import PLAIN_FROM, lay_out_small
+from approvals.payload_kinds import Kind, kind_of
 from platforms.endpoints import Rule, covers, parse_rule
 from platforms.models import Scope
 
@@ -125,7 +127,8 @@ def compare(row: ApprovalRequest, before: Form, after: Form) -> Changes:
 def _lines(form: Form) -> list[_Line] | None:
     """What is sent, as pages show it, the secrets covered; None for more lines than are compared."""
     sent_with = (form.placement, *(f"{name}: {text}" for name, text in form.headers.items()))
-    heads = [reveal_html(text) for text in (f"{form.method} {form.url}", *sent_with, form.content_type)]
+    call = f"{form.method} {form.url}"
+    heads = [revealed(call, in_address(call)), *map(reveal_html, (*sent_with, form.content_type))]
     lines = [_Line("", html, html) for html in heads]
     if form.body is not None:
         kind = kind_of(form.content_type)

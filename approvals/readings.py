@@ -15,11 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from django.utils.safestring import SafeString
 
+from agents.masking import masked_html, revealed
 from agents.reveal import reveal_html
+from agents.secret_names import is_secret
+from approvals.graphql_secrets import is_graphql
 from approvals.json_members import Member, members_of
 from approvals.mail_parts import begins_as_mail, take_apart
-from approvals.masking import is_secret, masked_html
-from approvals.payload import PLAIN_FROM, Kind, Payload, beginning, lay_out_small
+from approvals.payload import PLAIN_FROM, Payload, beginning, lay_out_small
+from approvals.payload_kinds import Kind, secrets_in
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,6 @@ READ_FROM_LONG = 4_000  # characters of a text with more lines
 NOT_FOR_CERTAIN = "It cannot be read for certain, so nothing of it is said here: look at the whole call."
 IN_BASE64 = "It is in base64, and decoded where the whole call is opened."
 
-_GRAPHQL = re.compile(r"(?:\s|,|\ufeff|#[^\n\r]*)*+(?:\{|(?:query|mutation|subscription|fragment)\b)")
 _JOINTS = re.compile(r"[\s_-]")
 _PEOPLE = {"from", "sender", "to", "torecipients", "cc", "ccrecipients", "bcc", "bccrecipients", "replyto"}
 _TEXTS = {"text", "textbody", "html", "htmlbody", "body", "content", "plaintext"}
@@ -85,9 +87,9 @@ def read(body: str, kind: Kind, *, method: str, url: str, decode: bool) -> list[
 
 def _graphql(members: dict[str, Member]) -> Reading | None:
     query = members.get("query")
-    if query is None or not isinstance(query.value, str) or not _GRAPHQL.match(query.value):
+    if query is None or not isinstance(query.value, str) or not is_graphql(query.value):
         return None
-    texts = [_text("Query", query.value)]
+    texts = [_text("Query", query.value, Kind.GRAPHQL)]
     variables = members.get("variables")
     if variables is not None and variables.value:
         texts.append(_text("Variables", variables.raw, Kind.JSON))
@@ -147,7 +149,6 @@ def _encoded_mail(members: dict[str, Member], *, decode: bool) -> Reading | None
     raw = holder.get("raw")
     if raw is None or not isinstance(raw.value, str) or not begins_as_mail(raw.value):
         return None
-    title = "E-mail, decoded"
     if not decode:
         return _unread("E-mail", IN_BASE64)
     try:
@@ -165,7 +166,8 @@ def _encoded_mail(members: dict[str, Member], *, decode: bool) -> Reading | None
             facts += _file_facts("Name", part.file_name, part.content_type, part.data)
         else:
             texts.append(_text(part.content_type, part.text))
-    reading = _reading(title, facts, texts, members, {"raw"} if holder is members else {"message"})
+    used = "raw" if holder is members else "message"
+    reading = _reading("E-mail, decoded", facts, texts, members, {used})
     inside = [] if holder is members else [reveal_html(name) for name in holder if name != "raw"]
     return reading._replace(rest=[*map(reveal_html, mail.others), *inside, *reading.rest])
 
@@ -194,7 +196,7 @@ def _file(members: dict[str, Member], method: str, url: str, *, decode: bool) ->
         facts = [_said("Name, in the address", path)]
         for key, right in (*((key, path) for key in _FILE_NAMES), ("encoding", "base64")):
             if key in members and members[key].value != right:
-                facts.append(_said(f"Does not agree: {key}", _in_words(members[key])))
+                facts.append(_fact(f"Does not agree: {key}", members[key]))
         facts += _file_facts("", "", "", data)
         return _reading("File", facts, texts, members, {name})
     file_type = members[typed].value if typed else from_url[1] if from_url else ""
@@ -231,12 +233,10 @@ def _unread(title: str, why: str) -> Reading:
     return Reading(title, [], [], [], why, why == IN_BASE64)
 
 
-def _in_words(member: Member) -> str:
-    return member.value if isinstance(member.value, str) else member.raw
-
-
 def _fact(name: str, member: Member) -> Fact:
-    return _said(name, _in_words(member))
+    if isinstance(member.value, str) or is_secret(name):
+        return _said(name, member.value if isinstance(member.value, str) else member.raw)
+    return Fact(reveal_html(name), revealed(member.raw, secrets_in(member.raw, Kind.JSON)))
 
 
 def _said(name: str, text: str) -> Fact:
@@ -247,4 +247,4 @@ def _said(name: str, text: str) -> Fact:
 def _text(name: str, text: str, kind: Kind = Kind.TEXT) -> Text:
     payload = lay_out_small(text, kind, most_lines=READ_LINES)
     head = "\n".join(text[:READ_FROM_LONG].split("\n")[:READ_LINES])
-    return Text(reveal_html(name), payload or beginning(head, length=len(text)))
+    return Text(reveal_html(name), payload or beginning(head, kind, length=len(text)))

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from agents.models import Agent
 from agents.reveal import reveal, reveal_html
 from approvals.models import ApprovalRequest
-from approvals.payload import PLAIN_FROM, SUMMARY_LENGTH, Kind, first_line, lay_out
+from approvals.payload import PLAIN_FROM, lay_out
+from approvals.payload_kinds import Kind
+from approvals.summary import SUMMARY_LENGTH, first_line
 from tests.pages.scene import Scene
 from tests.pages.spoofs import HONEST, SPOOFS, Spoof
 
