@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -15,11 +15,13 @@ from approvals.binding import Tampered
 from approvals.concurrency import in_worker
 from approvals.envelope import Answer
 from approvals.rights import RightLost
-from approvals.runs import Claim
+from approvals.runs import Claim, Waiting
 from approvals.sending import CannotSend, send
 from crash_points import Point, crash_point
 from notifications.sweeping import going_on
 from platforms.client import PlatformUnreachable
+from platforms.held_access import HeldAccess, hold_access
+from platforms.renewals import NoAccess
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use
 from platforms.written import until_written
@@ -32,27 +34,43 @@ MAYBE_SENT = (
 
 
 def execute(*, approval_id: UUID, now: datetime) -> None:
-    """Run an approved call, once: wait for the platform's turn, claim, send, record.
+    """Run an approved call, once: get an access token if it takes one and the platform's turn, claim, send, record.
 
-    Does nothing for a row that is not to be run. A row whose platform cannot be called now, or whose owner has all the
-    threads that it may have, is left as it is for a later sweep: it holds no thread while it waits. The place is taken
-    before the claim, so that a call that gets none was never begun; a probe of an open circuit is claimed and sent like
-    any other call, once.
+    Does nothing for a row that is not to be run. A row whose platform cannot be called now, whose token URL is away, or
+    whose owner has all the threads that it may have, is left as it is for a later sweep: it holds no thread while it
+    waits. Token and place are taken before the claim, so that a call that gets none was never begun; a probe of an open
+    circuit is claimed and sent like any other call, once.
     """
     crash_point(Point.BEFORE_CLAIM, approval_id)
     waiting = runs.waiting(approval_id)
     if waiting is None:
         return
-    owner_id, platform = waiting
-    with in_worker(owner_id) as has_thread:
+    with in_worker(waiting.owner_id) as has_thread:
         if has_thread:
-            _take_turn(approval_id, owner_id, platform, now=now)
+            _prepare(approval_id, waiting, now=now)
 
 
-def _take_turn(approval_id: UUID, owner_id: UUID, platform: str, *, now: datetime) -> None:
+def _prepare(approval_id: UUID, waiting: Waiting, *, now: datetime) -> None:
+    began = time.monotonic()
+    timeout = settings.APPROVED_TIMEOUT / 2
+    try:
+        held = hold_access(owner_id=waiting.owner_id, connection_id=waiting.connection_id, timeout=timeout)
+    except NoAccess as error:
+        runs.turn_away(approval_id=approval_id, why=str(error), reason=error.reason, now=_later(now, began))
+        return
+    _take_turn(approval_id, waiting, held, now=now if held is None else _later(now, began))
+
+
+def _later(now: datetime, began: float) -> datetime:
+    """The time by now: a lease that was reckoned from before the token URL was waited for would end too early."""
+    return now + timedelta(seconds=time.monotonic() - began)
+
+
+def _take_turn(approval_id: UUID, waiting: Waiting, held: HeldAccess | None, *, now: datetime) -> None:
+    owner_id, platform = waiting.owner_id, waiting.platform
     try:
         with turn(owner_id=owner_id, platform=platform, timeout=settings.APPROVED_TIMEOUT, now=now) as place:
-            write = _run(approval_id, place, now=now)
+            write = _run(approval_id, place, held, now=now)
             if write is not None:  # before the place is given back, which takes a network
                 write()
     except PlatformBlocked as blocked:
@@ -62,7 +80,7 @@ def _take_turn(approval_id: UUID, owner_id: UUID, platform: str, *, now: datetim
         crash_point(Point.AFTER_COMMIT, approval_id)
 
 
-def _run(approval_id: UUID, place: Turn, *, now: datetime) -> Callable[[], None] | None:
+def _run(approval_id: UUID, place: Turn, held: HeldAccess | None, *, now: datetime) -> Callable[[], None] | None:
     """Claim and send; what comes back writes the outcome down."""
     deadline = time.monotonic() + settings.LEASE_MARGIN
     try:
@@ -73,10 +91,10 @@ def _run(approval_id: UUID, place: Turn, *, now: datetime) -> Callable[[], None]
         logger.warning("approval %s was not sent: %s", approval_id, refusal)
         return None
     crash_point(Point.AFTER_CLAIM, approval_id)
-    return _outcome_of(claim, place, held_up=time.monotonic() > deadline)
+    return _outcome_of(claim, place, held, held_up=time.monotonic() > deadline)
 
 
-def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], None]:
+def _outcome_of(claim: Claim, place: Turn, held: HeldAccess | None, *, held_up: bool) -> Callable[[], None]:
     """Make the call; what comes back writes its outcome down."""
     approval_id = claim.approval.pk
     if held_up:  # this process was stopped for so long that the row may count as lost by now
@@ -87,6 +105,7 @@ def _outcome_of(claim: Claim, place: Turn, *, held_up: bool) -> Callable[[], Non
             claim.coverage,
             timeout=settings.APPROVED_TIMEOUT,
             idempotency_key=claim.approval.idempotency_key,
+            held=held,
         )
     except CannotSend as error:
         return partial(_fail, approval_id, f"{error} Nothing was sent.", error.reason)

@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -57,17 +58,27 @@ def lease() -> timedelta:
 
 
 def patience() -> timedelta:
-    """How long an approved call may wait for its platform."""
+    """How long an approved call may wait for its platform and its access token."""
     return min(timedelta(seconds=settings.PLATFORM_WAIT), START_WITHIN)
 
 
-def waiting(approval_id: UUID) -> tuple[UUID, str] | None:
-    """Owner and platform of an approved call that nobody has begun. Not locked: `claim` looks again."""
-    return ApprovalRequest.objects.unclaimed().filter(pk=approval_id).values_list("owner_id", "platform").first()
+class Waiting(NamedTuple):
+    """What a call needs before it can begin. Not locked: `claim` looks again."""
+
+    owner_id: UUID
+    platform: str
+    connection_id: UUID
+
+
+def waiting(approval_id: UUID) -> Waiting | None:
+    """An approved call that nobody has begun."""
+    rows = ApprovalRequest.objects.unclaimed().filter(pk=approval_id)
+    found = rows.values_list(*Waiting._fields).first()
+    return None if found is None else Waiting(*found)
 
 
 def turn_away(*, approval_id: UUID, why: str, reason: str, now: datetime) -> None:
-    """End a call whose platform has let it wait for AGENTVALET_PLATFORM_WAIT; before that, leave it waiting.
+    """End a call that its platform or its token URL has let wait for AGENTVALET_PLATFORM_WAIT; before, let it wait.
 
     `why` is one sentence, `reason` its code.
     """

@@ -13,6 +13,7 @@ from platforms.client import PlatformResponse
 from platforms.coverage import Coverage
 from platforms.credentials import Auth, apply
 from platforms.destinations import DestinationChanged
+from platforms.held_access import HeldAccess
 from platforms.renewals import NoAccess
 from platforms.vault import VaultError
 
@@ -26,10 +27,17 @@ class CannotSend(Exception):
 
 
 def send(
-    form: Form, coverage: Coverage, *, timeout: float, idempotency_key: str = "", fresh: bool = False
+    form: Form,
+    coverage: Coverage,
+    *,
+    timeout: float,
+    idempotency_key: str = "",
+    fresh: bool = False,
+    held: HeldAccess | None = None,
 ) -> PlatformResponse:
-    """Send the call with the stored credential. With an `idempotency_key`, which goes along, or `fresh`, it gets a
-    connection of its own: nothing below us ever sends it a second time.
+    """Send the call with the stored credential, or with the access token that is `held` for it. With an
+    `idempotency_key`, which goes along, or `fresh`, it gets a connection of its own: nothing below us ever sends it a
+    second time.
 
     Raises:
         PlatformUnreachable: no answer came.
@@ -38,7 +46,7 @@ def send(
     client.release_connection()
     began = time.monotonic()
     try:
-        credential = coverage.credential(timeout=timeout / 2)  # the call itself needs some of it
+        credential = coverage.credential(timeout=timeout / 2, held=held)  # the call itself needs some of it
     except DestinationChanged as error:
         raise CannotSend("destination_changed", str(error)) from error
     except NoAccess as error:

@@ -17,6 +17,7 @@ from platforms.access_tokens import TIMEOUT, access_token
 from platforms.credentials import Auth, parse_auth
 from platforms.destinations import DestinationChanged
 from platforms.endpoints import Endpoint, covers, parse_rule, target_url
+from platforms.held_access import HeldAccess
 from platforms.models import CallStyle, credential_aad
 from platforms.refresh_grants import is_renewed
 from platforms.vault import Sealed, open_sealed
@@ -77,8 +78,10 @@ class Coverage:
     destination_holds: bool
     disclosure: Disclosure | None = None
 
-    def credential(self, *, timeout: float = TIMEOUT) -> str:
+    def credential(self, *, timeout: float = TIMEOUT, held: HeldAccess | None = None) -> str:
         """The stored credential in clear, for the one call; of one that is renewed, an access token.
+
+        That is the one that is `held`, if it was got with this connection's credential in this version.
 
         Raises:
             DestinationChanged: it was not stored for this address, or not to be sent in this way.
@@ -87,6 +90,8 @@ class Coverage:
         """
         if not self.destination_holds:
             raise DestinationChanged
+        if held is not None and (held.connection_id, held.version) == (self.connection_id, self.credential_version):
+            return held.token
         aad = credential_aad(connection_id=self.connection_id, version=self.credential_version)
         credential = open_sealed(self.sealed, aad=aad)
         if is_renewed(self.auth, credential):

@@ -1,6 +1,7 @@
 """A call for which no time is left is not sent."""
 
 import time
+from typing import Any
 
 import pytest
 from pytest_django.fixtures import Settings
@@ -19,9 +20,9 @@ def test_a_key_service_that_takes_all_of_the_time_sends_nothing(
     settings.APPROVED_TIMEOUT = 0.2
     opened = Coverage.credential
 
-    def slow(coverage: Coverage, *, timeout: float) -> str:
+    def slow(coverage: Coverage, **asked: Any) -> str:
         time.sleep(0.3)
-        return opened(coverage, timeout=timeout)
+        return opened(coverage, **asked)
 
     monkeypatch.setattr(Coverage, "credential", slow)
     done = run(approve(acme, submit(acme)))

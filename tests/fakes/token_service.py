@@ -4,7 +4,7 @@
 
 It prints its port, appends one JSON line per request to LOG, and ends with its parent (its standard input closes). It
 gives out TOKEN as the access token, good for an hour. The refresh token's first word says how: once-… is good for one
-use and replaced, slow-… takes half a second, brief-… gives a token for half a minute, other-… one that no platform takes,
+use and replaced, slow-… takes half a second, hiccup-… is in trouble the first time, single-… gives a token for one call, brief-… one for half a minute, other-… one that no platform takes,
 refused-…, slack-refused-…, client-refused-…, busy-…, down-…, text-… and empty-… are answered so.
 """
 
@@ -42,10 +42,18 @@ def answer_to(refresh_token: str) -> tuple[int, dict[str, object]]:
                     return _REFUSALS["refused"]
                 _used.add(refresh_token)
             said["refresh_token"] = f"{refresh_token}x"
+        case "hiccup":
+            with _lock:
+                is_first = refresh_token not in _used
+                _used.add(refresh_token)
+            if is_first:
+                return _REFUSALS["down"]
         case "slow":
             time.sleep(0.5)
         case "brief":
             said["expires_in"] = 30
+        case "single":
+            said["expires_in"] = 0
         case "other":
             said["access_token"] = "a-token-that-no-platform-takes"
     return 200, said
