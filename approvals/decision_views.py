@@ -5,6 +5,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
@@ -19,6 +20,7 @@ from approvals import passkeys, services
 from approvals.decision_refusals import note_refused_decision
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
+from approvals.said import line_of
 from approvals.step_up import PasskeyDemanded
 from approvals.together import CannotDenyTogether, Denials, Shown, deny_together
 from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
@@ -176,13 +178,15 @@ def _decide(request: MemberRequest, approval_id: UUID, decision: Decision) -> Ht
         )
         sentence, status = _why_not(error)
         return _refused(request, approval_or_404(request, approval_id), sentence, status=status)
+    line = line_of(approval)
     if not wants_fragment(request):
-        done = "Approved. The call is on its way." if decision == Decision.APPROVED else "Denied. Nothing was sent."
-        messages.success(request, done)
+        messages.success(request, line)
         return _see_other("approvals")
-    if decision == Decision.DENIED:
-        return stamp(HttpResponse(status=204), request)
-    return _card(request, approval, status=200)
+    if decision == Decision.APPROVED:
+        return _card(request, approval, line=line, status=200)
+    response = render(request, "approvals/_said.html", {"approval": approval, "line": line})
+    response["X-Fragment"] = "said"  # the card goes
+    return stamp(response, request)
 
 
 def _refused(request: MemberRequest, approval: ApprovalRequest, note: str, *, status: int) -> HttpResponse:
@@ -198,7 +202,10 @@ def _see_other(name: str, **arguments: UUID) -> HttpResponse:
     return HttpResponse(status=303, headers={"Location": reverse(name, kwargs=arguments)})
 
 
-def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", status: int) -> HttpResponse:
+def _card(
+    request: MemberRequest, approval: ApprovalRequest, *, note: str = "", line: str = "", status: int
+) -> HttpResponse:
+    """The card anew; with the word back (`line`) behind it, for the script to show elsewhere."""
     card = make_card(approval=approval, now=request.now, note=note)
     context = {
         "card": card,
@@ -206,5 +213,7 @@ def _card(request: MemberRequest, approval: ApprovalRequest, *, note: str = "", 
         "has_passkey": has_passkey(request.member.user),
     }
     response = render(request, "approvals/_card.html", context, status=status)
+    if line:
+        response.write(render_to_string("approvals/_said.html", {"approval": approval, "line": line}))
     response["X-Fragment"] = "card"
     return stamp(response, request)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from django.db.models import F, Window
 from django.db.models.functions import Coalesce, Length, RowNumber
 
-from agents.models import Owner
+from agents.models import Agent, AgentStatus, Owner
 from approvals.models import ApprovalRequest, Decision
 
 MOST_CARDS = 50  # of one page that wait, and as many that run; others move up as these are decided
@@ -20,6 +20,7 @@ class Listing(NamedTuple):
     rows: list[ApprovalRequest]
     pending_count: int
     hidden_count: int  # those that wait and are not in `rows`
+    has_agents: bool  # False: nobody could have asked yet
 
 
 def list_queue(*, owner: Owner, now: datetime) -> Listing:
@@ -40,7 +41,10 @@ def list_queue(*, owner: Owner, now: datetime) -> Listing:
     chosen = [*waiting, *running.order_by("decided_at")[:MOST_CARDS]]
     _read_forms(chosen)
     return Listing(
-        sorted(chosen, key=lambda row: (row.created_at, row.pk)), total, hidden_count=max(0, total - len(waiting))
+        sorted(chosen, key=lambda row: (row.created_at, row.pk)),
+        total,
+        hidden_count=max(0, total - len(waiting)),
+        has_agents=bool(chosen) or Agent.objects.for_owner(owner).exclude(status=AgentStatus.REVOKED).exists(),
     )
 
 

@@ -94,10 +94,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """An approved call that failed, in one sentence."""
+    """What came of an approved call, in a few words, and where it failed in one sentence."""
 
     approval: ApprovalRequest
-    sentence: SafeString
+    words: str
+    sentence: SafeString  # "" unless it failed
 
 
 def make_cards(*, approvals: Iterable[ApprovalRequest], now: datetime) -> list[Card]:
@@ -178,10 +179,11 @@ def _make_card(
     )
 
 
-def outcome_of(approval: ApprovalRequest) -> Outcome | None:
-    """What to say about a call that was approved and failed; None for any other."""
-    sentence = failure_of(approval)
-    return Outcome(approval=approval, sentence=sentence) if sentence else None
+def outcome_of(approval: ApprovalRequest) -> Outcome:
+    """What to say about a call that was approved and has ended."""
+    sentence, status = failure_of(approval), approval.result_status
+    words = STATE_NAMES[CardState.UNKNOWN] if approval.outcome_unknown else "Failed" if sentence else "Sent"
+    return Outcome(approval=approval, words=words if status is None else f"{words}: {status}", sentence=sentence)
 
 
 def failure_of(approval: ApprovalRequest) -> SafeString:

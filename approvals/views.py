@@ -25,7 +25,7 @@ from approvals.told import told_of
 from notifications import outbox
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-MOST_OUTCOMES = 10  # toasts of one refresh
+MOST_OUTCOMES = 10  # of one refresh
 
 
 @never_cache
@@ -45,6 +45,7 @@ def queue(request: MemberRequest, *, phone: bool = False) -> HttpResponse:
         "cards": make_cards(approvals=listing.rows, now=request.now),
         "pending_count": listing.pending_count,
         "hidden_count": listing.hidden_count,
+        "has_agents": listing.has_agents,
         "version": version,
         "now_ms": _milliseconds(request),
         "url": request.path,
@@ -176,7 +177,7 @@ def _is_current(request: HttpRequest, version: int | None) -> bool:
 
 
 def _outcomes(request: MemberRequest, version: int) -> list[object]:
-    """Calls that failed since the version that the page shows."""
+    """What came of approved calls since the version that the page shows."""
     known = _known_version(request)
     if known is None or not wants_fragment(request):
         return []
@@ -185,8 +186,7 @@ def _outcomes(request: MemberRequest, version: int) -> list[object]:
         .filter(queue_version__gt=known, queue_version__lte=version, executed_at__isnull=False)
         .defer("form", "result_json", "disclosure")
     )
-    found = (outcome_of(row) for row in rows.order_by("-queue_version")[:MOST_OUTCOMES])
-    return [outcome for outcome in found if outcome is not None]
+    return [outcome_of(row) for row in rows.order_by("-queue_version")[:MOST_OUTCOMES]]
 
 
 def stamp(response: HttpResponse, request: MemberRequest) -> HttpResponse:

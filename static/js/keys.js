@@ -40,9 +40,13 @@
 
   const ask = (verb) => {
     const card = current();
+    if (!card) {
+      step(1); // the first one: who decides sees what on
+      return;
+    }
     const form = formFor(card, verb);
     if (!form) {
-      card?.querySelector(".card-actions a")?.focus(); // to a passkey's registration, or to the whole call
+      card.querySelector(".card-actions a")?.focus(); // to a passkey's registration, or to the whole call
       return;
     }
     asked = { id: card.dataset.card, verb, digest: form.elements.digest.value };
@@ -92,6 +96,12 @@
     details.querySelector("summary").focus();
   };
 
+  const select = () => {
+    const box = current()?.querySelector("[name=selected]");
+    if (box?.disabled) announcer.textContent = document.querySelector("[data-selection-text]").textContent;
+    else box?.click();
+  };
+
   const showHelp = () => {
     isOn.checked = localStorage.getItem(OFF) === null;
     help.showModal();
@@ -102,7 +112,7 @@
     k: () => step(-1),
     a: () => ask("approve"),
     d: () => ask("deny"),
-    x: () => current()?.querySelector("[name=selected]")?.click(),
+    x: select,
     Escape: close,
     "?": showHelp,
   };

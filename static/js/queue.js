@@ -10,12 +10,10 @@
   if (!queue) return;
   const list = queue.querySelector("[data-cards]");
   const empty = queue.querySelector("[data-empty]");
-  const toasts = document.getElementById("toasts");
   const pill = document.getElementById("connection");
   const announcer = document.getElementById("announcer");
   const whole = "whole" in queue.dataset; // the page of one call, which stays when it is decided
   const canHover = matchMedia("(hover: hover)");
-  const told = new Set(); // outcomes that had their toast
 
   const EVERY = 5000; // ms
   const WHILE_PROCESSING = 700; // ms
@@ -62,6 +60,7 @@
 
   const settle = () => {
     const held = engagedUpTo();
+    if (held < 0) document.querySelectorAll(".notice[data-stale]").forEach((notice) => notice.remove());
     const done = cards().length === 0;
     [...list.children].forEach((child, index) => {
       if (!("slot" in child.dataset) || (index <= held && !done)) return;
@@ -71,11 +70,14 @@
     empty.hidden = list.children.length > 0;
   };
 
-  const vacate = (card, word) => {
+  const vacate = (card, words) => {
     const slot = document.createElement("li");
+    const call = document.createElement("a");
     slot.className = "slot";
     slot.dataset.slot = "";
-    slot.textContent = `${word}: ${card.dataset.name}`;
+    call.href = `/approvals/${card.dataset.card}`;
+    call.textContent = "View call";
+    slot.append(`${words}: ${card.dataset.name} `, call);
     slot.style.minHeight = `${card.getBoundingClientRect().height}px`;
     const focused = card.contains(document.activeElement);
     card.replaceWith(slot);
@@ -101,18 +103,19 @@
 
   // --- Refreshing
 
-  const reconcile = (fresh) => {
+  const reconcile = (fresh, outcomes) => {
     const incoming = new Map(fresh.map((card) => [card.dataset.card, card]));
     for (const card of cards()) {
       const next = incoming.get(card.dataset.card);
       incoming.delete(card.dataset.card);
+      const ended = outcomes.get(card.dataset.card)?.dataset.words ?? "Finished";
       const noted = card.querySelector("[data-note]") && card.dataset.state !== "pending";
       if ("busy" in card.dataset) continue;
       if (noted) {
-        if (!next) card.querySelector("[data-processing]")?.replaceChildren("Finished");
+        if (!next) card.querySelector("[data-processing]")?.replaceChildren(ended);
         if (!next) card.dataset.state = "settled";
       } else if (!next) {
-        vacate(card, { expired: "Expired", processing: "Finished" }[card.dataset.state] ?? "No longer pending");
+        vacate(card, { expired: "Expired", processing: ended }[card.dataset.state] ?? "No longer pending");
       } else if (next.dataset.key !== card.dataset.key || next.dataset.state !== card.dataset.state) {
         swap(card, next);
       }
@@ -129,24 +132,20 @@
     if (!whole) document.title = `${pending ? `(${pending}) ` : ""}Pending Approvals · AgentValet`;
   };
 
-  const toast = (id, content) => {
-    if (told.has(id)) return;
-    told.add(id);
-    toasts.append(document.importNode(content, true));
-  };
-
   const apply = (html) => {
     const fresh = parse(html).querySelector("#queue");
     version = fresh.dataset.version;
     const pending = Number(fresh.dataset.pending);
-    const arrived = reconcile([...fresh.querySelectorAll("[data-card]")]);
+    const outcomes = new Map([...fresh.querySelectorAll("template[data-outcome]")].map((o) => [o.dataset.outcome, o]));
+    const arrived = reconcile([...fresh.querySelectorAll("[data-card]")], outcomes);
     settle();
     queue.querySelector(".more")?.remove();
     const more = fresh.querySelector(".more");
     if (more) queue.append(more);
     count(pending);
-    for (const part of fresh.querySelectorAll("template[data-outcome]")) toast(part.dataset.outcome, part.content);
+    for (const detail of outcomes.values()) document.dispatchEvent(new CustomEvent("outcome", { detail }));
     if (arrived.length) {
+      empty.querySelector("[data-no-agents]")?.remove();
       const names = arrived.map((card) => card.dataset.name).join("; ");
       announcer.textContent = `New approval request: ${names}. ${pending} pending.`;
     }
@@ -242,10 +241,15 @@
     try {
       const response = await ask(form.action, { method: "POST", body });
       delete card.dataset.busy;
-      if (response.status === 204) {
-        if (!whole) vacate(card, form.dataset.decide);
-      } else if (response.headers.get("X-Fragment") === "card") {
-        swap(card, parse(await response.text()).querySelector("[data-card]"));
+      const answer = response.headers.get("X-Fragment");
+      if (answer === "card" || answer === "said") {
+        const content = parse(await response.text());
+        const next = content.querySelector("[data-card]");
+        if (next) swap(card, next);
+        else if (!whole) vacate(card, form.dataset.decide);
+        const detail = content.querySelector("[data-said]");
+        if (detail && !whole) document.dispatchEvent(new CustomEvent("decided", { detail }));
+        if (detail && !approving) empty.querySelector("[data-all-within]")?.remove(); // not when one was just denied
       } else if (response.status === 404) {
         vacate(card, "No longer there");
       } else if (response.status === 401) {
@@ -271,7 +275,6 @@
   });
 
   document.addEventListener("click", (event) => {
-    event.target.closest("[data-dismiss-toast]")?.closest("[data-toast]").remove();
     const card = event.target.closest("[data-dismiss]")?.closest("[data-card]");
     if (!card) return;
     if (card.dataset.state === "pending" || whole) card.querySelector("[data-note]").remove();

@@ -139,7 +139,7 @@ STOPS = (
 
 # Shown instead to an owner who has nothing yet.
 EMPTY = {
-    "approvals": ("Pending Approvals", "✓ No pending approvals", "All agent actions are within approved permissions."),
+    "approvals": ("Pending Approvals", "✓ No pending approvals", "There are no agents yet.", "First steps"),
     "phone-approvals": ("✓ No pending approvals",),
     "notifications": ("✓ All clear — nothing needs attention.",),
     "agents": ("No agents yet.",),

@@ -134,9 +134,12 @@ def test_keys_move_ask_and_decide_and_the_refresh_leaves_them_alone(scene: Scene
     first, second, third = (scene.submit({"n": n}) for n in range(3))
     page = open_page("/approvals")
     press, confirm = page.keyboard.press, page.locator("#confirm")
-    press("a")
-    expect(confirm).to_be_hidden()  # no card has the focus
-    for key, focused in (("j", first), ("j", second), ("k", first), ("k", first), ("j", second)):
+    press("a")  # no card has the focus: it only goes there
+    expect(card(page, first).locator("summary")).to_be_focused()
+    expect(confirm).to_be_hidden()
+    ring = "(card) => [card, card.querySelector('summary')].map((part) => getComputedStyle(part).outlineStyle)"
+    assert card(page, first).evaluate(ring) == ["solid", "none"]  # round the whole card
+    for key, focused in (("j", second), ("k", first), ("k", first), ("j", second)):
         press(key)
         expect(card(page, focused).locator("summary")).to_be_focused()
     press("Enter")
@@ -240,8 +243,25 @@ def test_several_calls_of_one_agent_are_denied_together(scene: Scene, open_page:
         deny_elsewhere(scene, calls[1])
         refresh(page)
         expect(selection.get_by_role("button", name="Deny 1 selected")).to_be_visible()
-    selection.get_by_label("One reason for all (optional)").fill("Too many")
-    selection.get_by_role("button", name="Deny").click()
+        expect(selection).to_contain_text("Only calls of deploy-bot can be added")
+    reason = selection.get_by_label("One reason for all (optional)")
+    reason.fill("Too many")
+    reason.press("Enter")  # denies nothing by itself
+    if script:
+        confirm = page.get_by_role("dialog", name="Deny 1 call of deploy-bot?")
+        expect(confirm).to_contain_text("Too many")
+        expect(confirm.get_by_role("button", name="Deny")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(confirm).to_be_hidden()
+        assert row(calls[0]).decision == Decision.PENDING
+        reason.press("Enter")
+        page.keyboard.press("Enter")
+    else:
+        selection.get_by_role("button", name="Deny").click()
     expect(page.get_by_role("status").first).to_contain_text(f"Denied {'1 call' if script else '2 calls'}.")
     assert (row(calls[0]).decision, row(calls[0]).deny_reason) == (Decision.DENIED, "Too many")
     assert {row(calls[2]).decision, row(other).decision} == {Decision.PENDING}
+    if script:
+        card(page, calls[2]).get_by_role("button", name="Deny").click()
+        expect(page.locator("#said")).to_contain_text("Denied: ")
+        expect(page.get_by_text("Denied 1 call.")).to_be_hidden()  # it spoke of the earlier ones

@@ -1,5 +1,6 @@
 """The queue in a real browser: what moves, what holds still, and what a person can do."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -7,6 +8,8 @@ from django.utils import timezone
 from playwright.sync_api import Locator, Page, expect
 
 from agents.people_models import Session
+from approvals import runs
+from approvals.envelope import Answer
 from approvals.models import ApprovalRequest, Decision
 from approvals.services import deny
 from tests.browser.conftest import OpenPage
@@ -32,6 +35,11 @@ def row(approval: ApprovalRequest) -> ApprovalRequest:
 
 def deny_elsewhere(scene: Scene, approval: ApprovalRequest) -> None:
     deny(member=scene.approver, approval_id=approval.pk, digest=approval.digest, via="dashboard", now=timezone.now())
+
+
+def answered(approval: ApprovalRequest, status: int) -> None:
+    runs.claim(approval_id=approval.pk, now=timezone.now())
+    runs.finish(approval_id=approval.pk, answer=Answer(status, "{}"), now=timezone.now())
 
 
 def finish(scene: Scene, approval: ApprovalRequest) -> None:
@@ -90,6 +98,29 @@ def test_deny_takes_the_card_away_and_hands_on_the_reason(scene: Scene, open_pag
     expect(card(page, approval)).to_have_count(0)
     expect(page.get_by_text("✓ No pending approvals")).to_be_visible()
     assert (row(approval).decision, row(approval).deny_reason) == (Decision.DENIED, "Not today")
+    expect(page.get_by_text("All agent actions are within approved permissions.")).to_have_count(0)
+    expect(page.locator("#said")).to_contain_text("Denied: POST /api/messages of deploy-bot. Nothing was sent.")
+    page.locator("#said").get_by_role("link", name="View call").click()
+    expect(page).to_have_url(re.compile(f"/approvals/{approval.pk}$"))
+
+
+def test_a_call_that_ran_says_what_the_platform_answered(scene: Scene, open_page: OpenPage) -> None:
+    first, second, _ = (scene.submit({"n": n}) for n in range(3))
+    page = open_page("/approvals")
+    said = page.locator("#said [data-toast]")
+    card(page, second).get_by_role("button", name="Deny").click()
+    expect(said).to_contain_text("Denied: ")
+    card(page, first).get_by_role("button", name="Approve").click()
+    expect(said).to_contain_text(
+        "Approved: POST /api/messages of deploy-bot. The call is on its way."
+    )  # the newest alone
+    expect(card(page, first)).to_have_attribute("data-state", "processing")
+    answered(first, 201)
+    page.clock.fast_forward(1000)
+    expect(said).to_contain_text("Approved: POST /api/messages of deploy-bot. Sent: 201. View call")
+    slot = page.locator("[data-slot]").first  # the pointer is on it
+    expect(slot).to_have_text("Sent: 201: deploy-bot, acme-chat chat:write View call")
+    expect(slot.get_by_role("link")).to_have_attribute("href", f"/approvals/{first.pk}")
 
 
 def test_approve_shows_processing_and_goes_when_the_call_has_finished(scene: Scene, open_page: OpenPage) -> None:
@@ -120,7 +151,7 @@ def test_a_second_click_cannot_hit_the_next_card(scene: Scene, open_page: OpenPa
     expect(card(page, first)).to_have_count(0)
     page.mouse.down()
     page.mouse.up()
-    expect(page.locator("[data-slot]")).to_have_text("Denied: deploy-bot, acme-chat chat:write")
+    expect(page.locator("[data-slot]")).to_have_text("Denied: deploy-bot, acme-chat chat:write View call")
     assert card(page, second).bounding_box() == box
     assert row(second).decision == Decision.PENDING
     page.mouse.move(5, 5)
@@ -181,8 +212,10 @@ def test_a_card_that_goes_while_it_has_the_focus_leaves_the_focus_in_its_place(
     deny_elsewhere(scene, first)
     refresh(page)
     slot = page.locator("[data-slot]")
-    expect(slot).to_have_text("No longer pending: deploy-bot, acme-chat chat:write")
+    expect(slot).to_have_text("No longer pending: deploy-bot, acme-chat chat:write View call")
     expect(slot).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(slot.get_by_role("link")).to_be_focused()
     page.keyboard.press("Tab")
     expect(card(page, second).locator("summary")).to_be_focused()
     expect(slot).to_have_count(1)  # above the focus: it stays
@@ -198,7 +231,7 @@ def test_everything_can_be_done_with_the_keyboard(scene: Scene, open_page: OpenP
     page.keyboard.press("Tab")
     expect(card(page, first).get_by_role("link", name="download")).to_be_focused()
     page.keyboard.press("Tab")
-    expect(card(page, first).get_by_role("region", name="Payload")).to_be_focused()
+    expect(card(page, first).get_by_role("group", name="Payload")).to_be_focused()
     page.keyboard.press("Tab")
     compare = card(page, first).get_by_text("What changed since the last approved call of this kind")
     expect(compare).to_be_focused()
@@ -212,8 +245,10 @@ def test_everything_can_be_done_with_the_keyboard(scene: Scene, open_page: OpenP
     assert deny_button.evaluate("(button) => getComputedStyle(button).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(card(page, first)).to_have_count(0)
+    expect(page.locator("[data-slot]")).to_be_focused()
     page.keyboard.press("Enter")
     assert row(second).decision == Decision.PENDING
+    page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     expect(card(page, second).locator("summary")).to_be_focused()
 
@@ -348,5 +383,5 @@ def test_without_javascript_the_buttons_are_plain_forms(
     page.get_by_text("Show the whole call").click()
     expect(page.get_by_text("https://chat.example.com/api/messages")).to_be_visible()
     page.get_by_role("button", name=button).click()
-    expect(page.get_by_role("status").first).to_contain_text("Approved." if button == "Approve" else "Denied.")
+    expect(page.get_by_role("status").first).to_contain_text(f"{decision.capitalize()}: POST /api/messages of")
     assert row(approval).decision == decision

@@ -26,7 +26,7 @@ from audit.models import AuditEvent  # noqa: E402
 from audit.verify import verify_owner  # noqa: E402
 from crash_points import Point  # noqa: E402
 
-RECORDED = {("approve", 200): Decision.APPROVED, ("deny", 204): Decision.DENIED}
+RECORDED = {("approve", 200): Decision.APPROVED, ("deny", 200): Decision.DENIED}
 ENDS = {"approval.executed", "approval.failed", "approval.tampered", "approval.outcome_unknown"}
 
 VIOLATIONS = (

@@ -110,7 +110,7 @@ class Person(_Visitor):
             time.sleep(0.1)
 
     def decide(self, verb: str, approval_id: str, digest: str) -> int:
-        """Click once. 200 and 204: it was recorded; 409: somebody was first; 0: no answer came; 500 and more: broken."""
+        """Click once. 200: it was recorded; 409: somebody was first; 0: no answer came; 500 and more: broken."""
         form = {"csrfmiddlewaretoken": self._cookies["agentvalet_csrf"], "digest": digest}
         status, _ = self._request("POST", f"/approvals/{approval_id}/{verb}", form, fragment=True)
         return status

@@ -115,7 +115,7 @@ def test_a_server_killed_before_a_decision_is_committed_has_not_decided(
 ) -> None:
     approval_id = die_at(site, Point.BEFORE_DECISION_COMMIT, person, agent)
     assert events(site, approval_id) == SENT[:1]
-    assert eventually(lambda: person.decide("deny", approval_id, person.digest_of(approval_id)) == 204)
+    assert eventually(lambda: person.decide("deny", approval_id, person.digest_of(approval_id)) == 200)
     assert events(site, approval_id) == ["approval.requested", "approval.denied"]
     assert sends(site, approval_id) == 0
 

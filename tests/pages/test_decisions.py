@@ -1,6 +1,8 @@
 """The two buttons: what they do, for whom, and what is said when they cannot."""
 
+import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from agents.models import Agent
 from approvals import services
 from approvals.models import ApprovalRequest, Decision
 from audit.models import AuditEvent
@@ -25,6 +28,14 @@ def press(
     return client.post(f"/approvals/{approval.pk}/{button}", data, headers=FRAGMENT if script else {})
 
 
+def word_back(html: str, approval: ApprovalRequest) -> str:
+    """The line in `html` that names the decision and links to its call, as it is read."""
+    found = re.search(r"(?:Approved|Denied): .*</a>", html)
+    assert found
+    assert f'href="/approvals/{approval.pk}"' in found[0]
+    return unescape(re.sub("<[^>]+>", "", found[0]))
+
+
 def now_in_database(approval: ApprovalRequest) -> ApprovalRequest:
     return ApprovalRequest.objects.get(pk=approval.pk)
 
@@ -36,29 +47,39 @@ def test_approve_answers_with_the_card_processing(scene: Scene, admin: Client) -
     assert response.status_code == 200
     assert response["X-Fragment"] == "card"
     assert "Processing…" in html
+    assert word_back(html.partition("data-said")[2], approval) == (
+        "Approved: POST /api/messages of deploy-bot. The call is on its way. View call"
+    )
     assert "data-decide" not in html
     row = now_in_database(approval)
     assert (row.decision, row.decided_by, row.decided_via) == (Decision.APPROVED, "admin@acme.example", "dashboard")
 
 
-def test_deny_answers_with_nothing_left_to_show(scene: Scene, admin: Client) -> None:
+def test_deny_answers_with_the_word_back_alone(scene: Scene, admin: Client) -> None:
     approval = scene.submit({"n": 1})
     response = press(admin, "deny", approval, reason="  Not on a Friday\0 ")
-    assert (response.status_code, response.content) == (204, b"")
+    html = response.content.decode()
+    assert (response.status_code, response["X-Fragment"], "data-card" in html) == (200, "said", False)
+    assert word_back(html, approval) == "Denied: POST /api/messages of deploy-bot. Nothing was sent. View call"
     row = now_in_database(approval)
     assert (row.decision, row.deny_reason) == (Decision.DENIED, "Not on a Friday")
 
 
 @pytest.mark.parametrize(
-    ("button", "sentence"), [("approve", "Approved. The call is on its way."), ("deny", "Denied. Nothing was sent.")]
+    ("button", "said"),
+    [
+        ("approve", "Approved: POST /api/messages of <b>deploy⟦U+200B⟧-bot. The call is on its way. View call"),
+        ("deny", "Denied: POST /api/messages of <b>deploy⟦U+200B⟧-bot. Nothing was sent. View call"),
+    ],
 )
-def test_without_script_a_button_leads_back_to_the_queue(
-    scene: Scene, admin: Client, button: str, sentence: str
-) -> None:
+def test_without_script_a_button_leads_back_to_the_queue(scene: Scene, admin: Client, button: str, said: str) -> None:
+    Agent.objects.update(name="<b>deploy\u200b-bot")
     approval = scene.submit({"n": 1})
     response = press(admin, button, approval, script=False)
     assert (response.status_code, response.headers["Location"]) == (303, "/approvals")
-    assert sentence in admin.get("/approvals").content.decode()
+    html = admin.get("/approvals").content.decode()
+    assert word_back(html.partition('class="notices" role="status"')[2].partition("</ul>")[0], approval) == said
+    assert "All agent actions are within approved permissions." not in html  # not right after a decision
 
 
 @pytest.mark.parametrize("button", ["approve", "deny"])

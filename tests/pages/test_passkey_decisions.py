@@ -65,7 +65,7 @@ def test_a_signed_denial_reaches_the_agent_with_its_reason(scene: Scene, person:
     options = begin(person, approval, "deny").json()
     response = finish(person, approval, person.device.get(options), "deny", reason="Not today")
     row = now_in_database(approval)
-    assert (response.status_code, row.decision, row.deny_reason) == (204, Decision.DENIED, "Not today")
+    assert (response.status_code, row.decision, row.deny_reason) == (200, Decision.DENIED, "Not today")
     assert PasskeyEvidence.objects.filter(pk=approval.pk).exists()
 
 

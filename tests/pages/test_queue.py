@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from agents.models import Agent, AgentStatus
 from approvals.models import ApprovalRequest, Queue
 from approvals.transitions import expire_due
 from tests.pages.scene import Scene, signed_in
@@ -35,6 +36,11 @@ def test_the_empty_queue_says_so(admin: Client) -> None:
     assert ">✓ No pending approvals</p>" in html
     assert ">All agent actions are within approved permissions.</p>" in html
     assert re.search(r"data-pending-badge hidden", html)
+    Agent.objects.update(status=AgentStatus.REVOKED)
+    without = admin.get("/approvals").content.decode()
+    assert ">✓ No pending approvals</p>" in without
+    assert 'There are no agents yet. <a href="/set-up/steps">First steps</a>' in without
+    assert "All agent actions are within approved permissions." not in without
 
 
 def test_a_card_says_who_wants_what_and_for_how_long(scene: Scene, admin: Client) -> None:
@@ -161,7 +167,9 @@ def test_a_failed_call_is_told_once_to_pages_that_saw_it_before(scene: Scene, ad
     ("status", "sentence"),
     [(503, "acme-chat answered 503 Service Unavailable to chat:write."), (299, ""), (599, "599 unknown status")],
 )
-def test_a_platforms_refusal_is_told_in_one_sentence(scene: Scene, admin: Client, status: int, sentence: str) -> None:
+def test_what_the_platform_answered_is_told_and_a_refusal_in_one_sentence(
+    scene: Scene, admin: Client, status: int, sentence: str
+) -> None:
     approval = scene.approve(scene.submit({"n": 1}))
     before = version_of(admin.get("/approvals").content.decode())
     now = timezone.now()
@@ -175,7 +183,8 @@ def test_a_platforms_refusal_is_told_in_one_sentence(scene: Scene, admin: Client
         queue_version=version,
     )
     html = refresh(admin, before)[1]
-    assert ("data-outcome" in html) is bool(sentence)
+    assert f'data-words="{"Failed" if sentence else "Sent"}: {status}"' in html
+    assert ('role="alert"' in html) is bool(sentence)
     assert sentence in html
 
 

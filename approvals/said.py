@@ -1,0 +1,25 @@
+"""The word back to whoever has decided: one line with the call and a link to it, said once, on the page or after it."""
+
+from django.template.loader import render_to_string
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from agents.reveal import reveal_html
+from approvals.call_display import read_call
+from approvals.models import ApprovalRequest, Decision
+
+
+def line_of(approval: ApprovalRequest) -> SafeString:
+    """ "Approved: POST /api/messages of deploy-bot. The call is on its way. View call", revealed and escaped.
+
+    `approval` has its `form`; where that cannot be read, the call is named by platform and scope.
+    """
+    call = read_call(approval, listed=True)
+    named = call.action if call is not None else reveal_html(f"{approval.platform} {approval.scope}")
+    is_approved = approval.decision == Decision.APPROVED
+    context = {
+        "approval": approval,
+        "call": format_html("{} of {}", named, reveal_html(approval.agent_name)),
+        "so_far": "The call is on its way." if is_approved else "Nothing was sent.",
+    }
+    return SafeString(render_to_string("approvals/_said_line.html", context).strip())
