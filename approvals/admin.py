@@ -3,24 +3,32 @@
 import json
 import logging
 from contextlib import suppress
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import BadRequest, PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Length, Substr
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from agents.http import stamped
+from agents.models import User
 from agents.reveal import reveal
+from approvals import sheets
 from approvals.binding import Tampered, check_row, check_seal
 from approvals.models import ApprovalRequest, Decision
 from approvals.rights import RightLost
 from approvals.step_up import check_evidence
-from audit.admin import ReadOnlyAdmin, export_link, story_table
+from audit import exports
+from audit.admin import ReadOnlyAdmin, export_link, revealed, story_table
 from audit.admin_lists import PeriodFilter
 from audit.browse import story
 
@@ -44,22 +52,26 @@ class DecisionFilter(admin.SimpleListFilter):
 
 @admin.register(ApprovalRequest)
 class ApprovalRequestAdmin(ReadOnlyAdmin):
-    list_display = ["created_at", "owner", "agent_name", "platform", "scope", "decision", "decided_by", "result_status"]
+    change_list_template = "admin/approvals_list.html"
+    list_display = [
+        "created_at", "owner", revealed("agent_name"), "platform", revealed("scope"), "decision", "decided_by",
+        "result_status",
+    ]  # fmt: skip
     list_filter = [DecisionFilter, PeriodFilter]
     list_select_related = ["owner"]
     period_field = "created_at"
     ordering = ["-created_at"]
     search_fields = ["agent_name"]  # shows the box; get_search_results says what it finds
     search_help_text = "Approval id, request id, owner id, agent id, or a part of an agent's name"
-    fields: ClassVar = [
-        "integrity", "id", "request_id", "owner", "agent_id", "agent_name", "platform", "scope", "connection_id",
-        "connection_label", "reason", "requester_address", "created_at", "expires_at",
-        "again_of_id", "again_by", "idempotency_key", "stored_call", "digest",
-        "step_up", "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", "deny_reason",
+    fields: ClassVar[Any] = [
+        "integrity", "id", "request_id", "owner", "agent_id", revealed("agent_name"), "platform", revealed("scope"),
+        "connection_id", revealed("connection_label"), revealed("reason"), "requester_address", "created_at",
+        "expires_at", "again_of_id", "again_by", revealed("idempotency_key"), "stored_call", "digest",
+        "step_up", "decision", "decided_at", "decided_by", "decided_by_id", "decided_via", revealed("deny_reason"),
         "evidence_digest", "seal_hex",
-        "execution_started_at", "executed_at", "result_status", "stored_result", "execution_error",
+        "execution_started_at", "executed_at", "result_status", "stored_result", revealed("execution_error"),
         "outcome_unknown", "outcome_found", "outcome_checked_at", "outcome_checked_by", "outcome_checked_by_id",
-        "outcome_note", "story",
+        revealed("outcome_note"), "story",
     ]  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ApprovalRequest]:
@@ -79,6 +91,34 @@ class ApprovalRequestAdmin(ReadOnlyAdmin):
                 return queryset.filter(agent_id=term), False
             return queryset.filter(agent_name__icontains=term), False
         return queryset.filter(Q(pk=wanted) | Q(request_id=wanted) | Q(owner_id=wanted)), False
+
+    def get_urls(self) -> list[URLPattern]:
+        export = path("export.csv", self.admin_site.admin_view(self.export), name="approvals_approvalrequest_export")
+        return [export, *super().get_urls()]
+
+    def export(self, request: HttpRequest) -> HttpResponseBase:
+        """The rows of the list's filters, all of them, as CSV. A POST, because it is put on record."""
+        if not self.has_view_permission(request) or not isinstance(request.user, User):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponse(status=405, headers={"Allow": "POST"})
+        try:
+            rows = self.get_changelist_instance(request).get_queryset(request)
+        except IncorrectLookupParameters as error:
+            raise BadRequest from error
+        stamp = stamped(request)
+        asked = {name: str(value) for name, value in request.GET.items() if value}
+        begin = partial(
+            sheets.begin_export, rows=rows, user=request.user, asked=asked, request_id=stamp.request_id, now=stamp.now
+        )
+        try:
+            pieces = exports.one_of_few(begin)
+        except exports.TooManyExports:
+            sentence = "Other exports are under way. Go back and try again in a minute."
+            return HttpResponse(sentence, status=429, content_type="text/plain")
+        name = f"approvals-{stamp.now:%Y%m%dT%H%M%SZ}.csv"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Accel-Buffering": "no"}
+        return StreamingHttpResponse(pieces, content_type="text/csv; charset=utf-8", headers=headers)
 
     @admin.display(description="Integrity")
     def integrity(self, approval: ApprovalRequest) -> str:

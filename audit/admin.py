@@ -1,5 +1,6 @@
 """Forensics on the audit log in Django's admin: look, search, change nothing."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -7,8 +8,9 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from audit.admin_lists import BoundedPaginator, PeriodFilter
@@ -20,6 +22,18 @@ from audit.models import AuditEvent, ChainHead, Checkpoint
 def inspected_owner_ids(request: HttpRequest) -> list[UUID] | None:
     """Whose history the signed-in person may look into; None for every owner's."""
     return request.user.inspected_owner_ids() if request.user.is_authenticated else []
+
+
+def revealed(field: str) -> Callable[[Any], SafeString | str]:
+    """A column, or a line of a page, whose text an agent or a person had a hand in: what is hidden in it is marked."""
+
+    @admin.display(description=field.replace("_", " "))
+    def shown(row: Any) -> SafeString | str:
+        text = getattr(row, field)
+        return render_to_string("admin/_revealed.html", {"text": text}) if text else "-"
+
+    shown.__name__ = field
+    return shown
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -77,22 +91,7 @@ class ResultFilter(admin.SimpleListFilter):
 
 def story_table(events: list[AuditEvent]) -> SafeString:
     """The rows of a story, each a link to its page."""
-    rows = format_html_join(
-        "",
-        '<tr><td>{}</td><td><a href="{}">{}</a></td><td>{}</td><td>{}</td><td>{}</td></tr>',
-        (
-            (
-                event.at.isoformat(timespec="milliseconds"),
-                reverse("admin:audit_auditevent_change", args=[event.pk]),
-                event.event,
-                event.result,
-                event.actor_label,
-                event.reason,
-            )
-            for event in events
-        ),
-    )
-    return format_html("<table><tbody>{}</tbody></table>", rows)
+    return render_to_string("admin/_story.html", {"events": events})
 
 
 def export_link(request_id: UUID) -> SafeString:
@@ -103,7 +102,17 @@ def export_link(request_id: UUID) -> SafeString:
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(ReadOnlyAdmin):
-    list_display = ["at", "owner_id", "seq", "agent_name", "platform", "action", "event", "result", "reason"]
+    list_display = [
+        "at",
+        "owner_id",
+        "seq",
+        revealed("agent_name"),
+        "platform",
+        revealed("action"),
+        "event",
+        "result",
+        revealed("reason"),
+    ]
     list_filter = [ResultFilter, PeriodFilter]
     period_field = "at"
     ordering = ["-at"]
@@ -112,9 +121,10 @@ class AuditEventAdmin(ReadOnlyAdmin):
         "Request id, approval id, audit id, owner id, agent id, or a part of an agent's name "
         f"(in the newest {MOST_EXAMINED} rows of what is filtered)"
     )
-    fields: ClassVar = [
-        "same_request", "id", "owner_id", "seq", "at", "event", "result", "actor_kind", "actor_id", "actor_label",
-        "agent_id", "agent_name", "platform", "action", "request_id", "approval_id", "session_id", "reason",
+    fields: ClassVar[Any] = [
+        "same_request", "id", "owner_id", "seq", "at", "event", "result", "actor_kind", "actor_id",
+        revealed("actor_label"), "agent_id", revealed("agent_name"), "platform", revealed("action"), "request_id",
+        "approval_id", revealed("session_id"), revealed("reason"),
         "canonical", "hash_hex",
     ]  # fmt: skip
 

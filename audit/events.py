@@ -102,6 +102,7 @@ class Event(StrEnum):
 
     AUDIT_CHECK_REQUESTED = "audit.check_requested"  # of the whole chain
     AUDIT_EXPORTED = "audit.exported"  # the log, or a part of it, left as a file
+    APPROVAL_EXPORTED = "approval.exported"  # so did the list of calls at /admin, without what was called
 
 
 # Where it was decided whether a call may be made: by a grant, by a person, by the clock, by the seal. A partial index

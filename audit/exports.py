@@ -4,7 +4,7 @@ import csv
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from uuid import UUID
 
 from audit.chain import timestamp
@@ -92,13 +92,20 @@ def as_jsonl(batches: Iterable[list[AuditEvent]]) -> Iterator[bytes]:
 
 
 def as_csv(batches: Iterable[list[AuditEvent]], *, reveal: Callable[[str], str]) -> Iterator[bytes]:
-    """Every cell quoted, on one line, REVEALed, and never a formula (a cell that would be one begins with ')."""
+    """The log as `sheet` writes it."""
+    return sheet(CSV_COLUMNS, (map(_texts, batch) for batch in batches), reveal=reveal)
+
+
+def sheet(
+    columns: Sequence[str], batches: Iterable[Iterable[Sequence[str]]], *, reveal: Callable[[str], str]
+) -> Iterator[bytes]:
+    """CSV: every cell quoted, on one line, REVEALed, and never a formula (a cell that would be one begins with ')."""
     lines: list[str] = []
-    sheet = csv.writer(_Lines(lines), quoting=csv.QUOTE_ALL)
-    sheet.writerow(CSV_COLUMNS)
+    writer = csv.writer(_Lines(lines), quoting=csv.QUOTE_ALL)
+    writer.writerow(columns)
     for batch in batches:
-        for event in batch:
-            sheet.writerow([cell(reveal(text)) for text in _texts(event)])
+        for texts in batch:
+            writer.writerow([cell(reveal(text)) for text in texts])
         yield "".join(lines).encode()
         lines.clear()
     yield "".join(lines).encode()

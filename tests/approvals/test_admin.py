@@ -1,6 +1,10 @@
 """/admin: the whole story of one call on one page, for those who may look, and nothing to change."""
 
+import csv
+import io
 import json
+import re
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -8,16 +12,17 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from agents.models import User
+from agents.models import Agent, User
 from approvals.admin import MOST_SHOWN
 from approvals.binding import digest_of
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
+from approvals.services import deny
 from audit.models import AuditEvent
 from tests.approvals.test_decisions import approve
 from tests.world import Side, submit
 
-LIST = "/admin/approvals/approvalrequest/"
+LIST, LOG = "/admin/approvals/approvalrequest/", "/admin/audit/auditevent/"
 
 
 @pytest.fixture
@@ -136,3 +141,82 @@ def test_history_cannot_be_added_to_or_deleted_here(auditor: Client, acme: Side,
     auditor.post(f"{LIST}{approval.pk}/change/", {"decision": "denied"})
     approval.refresh_from_db()
     assert approval.decision == "approved"
+
+
+HIDING = "deploy\u202etob"
+
+
+def test_what_hides_in_a_text_is_marked_in_every_list_and_on_every_page(auditor: Client, acme: Side) -> None:
+    Agent.objects.filter(pk=acme.agent.pk).update(name=HIDING)
+    acme.agent.refresh_from_db()
+    approval = submit(acme, reason=HIDING)
+    deny(
+        member=acme.admin,
+        approval_id=approval.pk,
+        digest=approval.digest,
+        reason=HIDING,
+        via="dashboard",
+        now=timezone.now(),
+    )
+    ApprovalRequest.objects.filter(pk=approval.pk).update(connection_label=HIDING)
+    row = AuditEvent.objects.get(event="approval.denied")
+    for path, times in (
+        (LIST, 1), (f"{LIST}{approval.pk}/change/", 4), (LOG, 3), (f"{LOG}{row.pk}/change/", 3)
+    ):  # fmt: skip
+        page = auditor.get(path).content.decode().split('id="content"', 1)[1]
+        assert "\u202e" not in page
+        assert page.count('deploy<span class="codepoint">⟦U+202E⟧</span>tob') >= times, path
+
+
+def exported(client: Client, **filters: str) -> list[dict[str, str]]:
+    response = client.post(f"{LIST}export.csv?{urlencode(filters)}")
+    assert (response.status_code, response["Content-Type"]) == (200, "text/csv; charset=utf-8")
+    text = b"".join(response.streaming_content).decode()  # type: ignore[attr-defined]
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_list_is_exported_as_it_is_filtered_without_contents_and_on_record(
+    auditor: Client, acme: Side, stranger: Side, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("approvals.sheets.BATCH", 2)
+    Agent.objects.filter(pk=acme.agent.pk).update(name=f"={HIDING}")
+    acme.agent.refresh_from_db()
+    approved = [executed(acme) for _ in range(3)]
+    waiting = submit(acme, body='{"password": "hunter2"}')
+    executed(stranger)
+    page = auditor.get(f"{LIST}?decision=approved").content.decode()
+    assert f'method="post" action="{LIST}export.csv?decision=approved"' in page
+
+    rows = exported(auditor, decision="approved")
+    assert [row["id"] for row in rows] == [str(one.pk) for one in reversed(approved)]
+    assert {row["agent_name"] for row in rows} == {"'=deploy⟦U+202E⟧tob"}
+    (log,) = AuditEvent.objects.filter(event="approval.exported")
+    assert (log.owner_id, log.actor_label) == (acme.owner.pk, "auditor@acme.example")
+    assert log.metadata == {"kind": "csv", "filters": {"decision": "approved"}, "rows": 3}
+
+    everything = exported(auditor)
+    assert {row["id"] for row in everything} == {str(one.pk) for one in [*approved, waiting]}
+    assert not re.search("hunter2|/api/|seal|result_json|idempotency", str(everything))
+    today = f"{timezone.now():%Y-%m-%d}"
+    assert len(exported(auditor, q=str(waiting.request_id), period=today)) == 1
+    assert exported(auditor, period="2020") == []
+    assert auditor.get(f"{LIST}export.csv").status_code == 405
+
+
+def test_pages_and_exports_ask_as_often_for_many_rows_as_for_one(auditor: Client, acme: Side) -> None:
+    approval = executed(acme)
+    event = AuditEvent.objects.filter(approval_id=approval.pk).latest("seq")
+
+    def queries() -> list[int]:
+        asked = []
+        for path in (LIST, LOG, f"{LIST}{approval.pk}/change/", f"{LOG}{event.pk}/change/", ""):
+            with CaptureQueriesContext(connection) as seen:
+                exported(auditor) if not path else auditor.get(path)
+            asked.append(len(seen))
+        return asked
+
+    queries()
+    before = queries()
+    for _ in range(3):
+        executed(acme)
+    assert queries() == before

@@ -209,7 +209,7 @@ def test_each_role_gets_what_the_table_says(
     scene: Scene, objects: dict[str, str], role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One scene for the whole column: what a row does is taken back after it. Connections are not tried out."""
-    monkeypatch.setattr("platforms.connection_views._tested", lambda request, connection_id, done: done)
+    monkeypatch.setattr("platforms.connection_views._tested", lambda request, connection_id, done, saved: done)
     cookies = cookies_of(scene, role)
     wrong = []
     for (method, route), cells in table().items():
