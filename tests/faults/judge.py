@@ -185,8 +185,11 @@ def _postgres_took_it(
 
 
 def _judge_kills(evidence: Evidence) -> None:
-    """A storm that hardly killed one of the kinds says nothing about it; a short one demands nothing."""
-    killed = Counter(kill["name"] for kill in evidence.kills)
+    """A storm that hardly killed one of the kinds says nothing about it; a short one demands nothing.
+
+    A process is killed once, however often that is noted, and a kill that hit nobody is none.
+    """
+    killed = Counter(name for name, pids in {(kill["name"], tuple(kill["pids"])) for kill in evidence.kills} if pids)
     least = evidence.found["approvals"] // APPROVALS_PER_KILL
     for name in KINDS:
         if killed[name] < least:
@@ -201,8 +204,10 @@ def _judge_answers(evidence: Evidence, rows: dict[str, ApprovalRequest]) -> None
         if said is None:
             continue
         evidence.found["decisions that people were told of"] += 1
-        row = rows[line["approval_id"]]
-        if row.decision != said or row.decided_by != line["by"]:
+        row = rows.get(line["approval_id"])
+        if row is None:
+            evidence.violation("lost decisions", f"{line['approval_id']} was decided on and is not there")
+        elif row.decision != said or row.decided_by != line["by"]:
             evidence.violation(
                 "lost decisions", f"{row.pk}: {line['by']} was told {said}, it is {row.decision} by {row.decided_by}"
             )

@@ -98,6 +98,7 @@ class Site:
             "beat 2": command_lines.beat(schedule=self.data / "beat-2"),
         }
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._spoken_for: set[int] = set()  # whose end, if it comes, is that of a kill on record
 
     def start(self) -> None:
         give_migrated_cluster(self.data)
@@ -141,22 +142,25 @@ class Site:
     def kill(self, name: str) -> None:
         """SIGKILL for the process and all its children, at once."""
         process = self._running[name]
-        self._note(name, [process.pid])
         processes.signal_group(process, signal.SIGKILL)
         process.wait()
+        self._note(name, [process.pid])  # by now it has passed no further point
 
     def kill_servant_of_web(self) -> None:
         """SIGKILL for the process that serves; granian's own, above it, has to notice."""
-        for pid in _children_of(self.pid("web")):
+        found = _children_of(self.pid("web"))
+        for pid in found:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._note("web", [])
+        self._note("web", found)
+        self._spoken_for.add(self.pid("web"))
 
     def mend(self) -> None:
-        """Start again what has ended."""
+        """Start again what has ended; what nobody has killed died at a crash point."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                self._note(name, [process.pid])
+                if process.pid not in self._spoken_for:
+                    self._note(name, [process.pid])
                 processes.signal_group(process, signal.SIGKILL)  # what a process left behind, as the supervisor does
                 self.begin(name)
 
@@ -249,6 +253,7 @@ class Site:
             return 0
 
     def _note(self, name: str, pids: Sequence[int]) -> None:
+        self._spoken_for.update(pids)
         with self.kills.open("a") as log:
             log.write(json.dumps({"at": time.time(), "name": name, "pids": list(pids)}) + "\n")
 
