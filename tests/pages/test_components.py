@@ -19,7 +19,11 @@ def test_components_are_shown_outside_production_only(
 _STATES = r"(?:status|state|decision|severity|result|role|kind|outcome|call_style|body_kind|purpose|channel|found)"
 # Printed as text: in braces and in no attribute, or handed to a badge as its words.
 _RAW = re.compile(
-    r"(?<![\w\"'=-])\{\{ ?((?:\w+\.)*" + _STATES + r") ?(?:\|[^}]*)?\}\}|label=((?:\w+\.)*" + _STATES + r")\b(?![.|])"
+    r"(?<![\w\"'=-])\{\{ ?((?:\w+\.)*"
+    + _STATES
+    + r") ?(?:\|(?!capfirst)[^}]*)?\}\}|label=((?:\w+\.)*"
+    + _STATES
+    + r")\b(?![.|])"
 )
 
 
