@@ -1,5 +1,7 @@
 """`/set-up`: where every page leads as long as there is no owner. Afterwards it is not there."""
 
+from collections.abc import Mapping
+
 from django import forms
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse
@@ -54,7 +56,7 @@ def _made(request: HttpRequest) -> HttpResponse:
     try:
         check_rate(key=f"set-up:{network_of(address)}", limit=TRIES_PER_MINUTE, per_seconds=60, now=stamp.now)
     except ApiError as error:
-        return HttpResponse(error.error, status=429, headers=dict(error.headers), content_type="text/plain")
+        return _page(request, error=error.error, status=429, headers=error.headers)
     form = SetUpForm(request.POST)
     if not form.is_valid():
         return _page(request, error=form.sentence(), status=400)
@@ -78,6 +80,11 @@ def _made(request: HttpRequest) -> HttpResponse:
     return redirect("first-steps")
 
 
-def _page(request: HttpRequest, *, error: str = "", status: int = 200) -> HttpResponse:
+def _page(
+    request: HttpRequest, *, error: str = "", status: int = 200, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
     typed = {name: request.POST.get(name, "")[:254] for name in ("owner_name", "email", "name")}
-    return render(request, "set_up/set_up.html", {"error": error, "typed": typed}, status=status)
+    response = render(request, "set_up/set_up.html", {"error": error, "typed": typed}, status=status)
+    for name, text in (headers or {}).items():
+        response[name] = text
+    return response

@@ -19,7 +19,7 @@ from agents.models import INVITE_LIFETIME, Agent, AgentStatus, InviteKind
 from agents.newcomers import make_agent
 from agents.reveal import reveal
 from platforms import desk
-from platforms.dry_runs import dry_run
+from platforms.dry_runs import dry_run, methods_to_try, triable
 from platforms.forms import ENDS, DeleteForm, LookForm, NewAgentForm, ReasonForm
 from platforms.pages import press
 
@@ -98,9 +98,11 @@ def agent(request: MemberRequest, agent_id: str) -> HttpResponse:
     look = LookForm(request.GET)
     said = look.cleaned_data if look.is_valid() else {}
     context["offers"] = desk.offered_scopes(owner=request.member.owner)
+    context["triable"] = triable(context["offers"])
+    context["methods"] = methods_to_try(context["triable"], tried=said.get("method", "").upper())
     if may_grant:
         _, context["connections"] = desk.grantable(owner=request.member.owner)
-        context["ends"] = ENDS
+        context["ends"] = ENDS if any(grant.expires_at for grant, _ in context["grants"]) else ENDS[1:]
         context["changed"] = said.get("changed")
         context["taken"] = desk.just_taken(agent=found, grant_id=said["taken"]) if said.get("taken") else None
     if said.get("scope") and said.get("endpoint"):

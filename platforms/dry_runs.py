@@ -1,6 +1,7 @@
 """What would become of a call: the question that every call is asked, without the call."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -8,7 +9,9 @@ from typing import Literal
 from agents.models import Agent
 from platforms.coverage import NotConnected, NotCovered, find_coverage
 from platforms.endpoints import EndpointRefused, parse_endpoint
+from platforms.models import Scope
 
+_USUAL = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _METHOD = re.compile(r"[A-Z]{1,16}")
 
 
@@ -46,3 +49,25 @@ def dry_run(*, agent: Agent, platform: str, scope: str, method: str, endpoint: s
         how = "with a passkey " if found.step_up else ""
         return Verdict(outcome="waits", sentence=f"{where} once a person has approved it {how}".rstrip() + ".")
     return Verdict(outcome="allowed", sentence=f"{where} without asking anybody.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Triable:
+    """A scope whose calls can be tried, with the methods that its rules name; none where they name any."""
+
+    scope: Scope
+    methods: list[str]
+
+
+def triable(scopes: Iterable[Scope]) -> list[Triable]:
+    found = []
+    for scope in scopes:
+        methods = list(dict.fromkeys(rule.partition(" ")[0] for rule in scope.rules))
+        found.append(Triable(scope=scope, methods=[] if "*" in methods else methods))
+    return found
+
+
+def methods_to_try(rows: Iterable[Triable], *, tried: str = "") -> list[str]:
+    """What some scope covers, in the order in which scopes name them, and what was tried last."""
+    methods = dict.fromkeys(method for row in rows for method in row.methods or _USUAL)
+    return [*methods, *([tried] if tried and tried not in methods else [])]

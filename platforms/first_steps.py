@@ -26,6 +26,27 @@ class Steps:
     has_key: bool
     call: AuditEvent | None
 
+    @property
+    def done(self) -> dict[str, bool]:
+        """The steps in their order."""
+        return {
+            "platform": self.is_connected,
+            "agent": self.agent is not None,
+            "client": self.has_key,
+            "permission": self.is_allowed,
+            "call": self.call is not None,
+        }
+
+    @property
+    def next(self) -> str:
+        """The first step that is not done, or ""."""
+        return next((name for name, is_done in self.done.items() if not is_done), "")
+
+    @property
+    def sentence(self) -> str:
+        count = sum(self.done.values())
+        return f"{count} of {len(self.done)} done." + (" The first call has arrived." if self.call else "")
+
 
 def steps_of(owner: Owner) -> Steps:
     agents = Agent.objects.for_owner(owner).roots().exclude(status=AgentStatus.REVOKED)

@@ -13,10 +13,11 @@ from platforms.grants import Choice, NoSuchScope
 from platforms.models import SCOPE_NAME, SLUG, Connection
 
 REASON_LENGTH = 500
-# Spans, as they need no time zone. The first one is for who looked at something else when giving a permission anew.
+# Spans, as they need no time zone. The first one is for who looked at something else when giving a permission anew;
+# where no permission has an end, there is nothing to keep.
 KEEP, NEVER = "", "never"
 ENDS = [
-    (KEEP, "As now; a new permission: never"),
+    (KEEP, "Keep as it is"),
     (NEVER, "Never"),
     ("1", "In an hour"),
     ("24", "In a day"),

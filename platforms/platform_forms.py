@@ -18,7 +18,7 @@ class PlatformForm(forms.Form):
     name = forms.CharField(max_length=200)
     honours_idempotency_key = forms.BooleanField(
         required=False,
-        label="It never does the same call twice",
+        label="It recognises a repeated call, and does it once",
         help_text="Tick it only if its documentation promises that a call repeated with the same Idempotency-Key"
         " header has no further effect. If the outcome of a call is unknown, “Send again” then cannot do it twice.",
     )

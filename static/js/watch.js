@@ -1,5 +1,5 @@
 // Keeps a part of the page fresh: an element with data-watch is asked for again every two seconds, until it says
-// data-done. Nobody reads a hidden tab, and an answer that is the same changes nothing.
+// data-done. What it says of itself in data-said is told in [data-watch-said], and so read out. Nobody reads a hidden tab, and an answer that is the same changes nothing.
 (() => {
   "use strict";
 
@@ -22,6 +22,9 @@
       if (html.trim() === shown.trim()) return;
       const focused = part.contains(document.activeElement) ? document.activeElement.id : "";
       part.innerHTML = shown = html;
+      const said = document.querySelector("[data-watch-said]");
+      const sentence = part.querySelector("[data-said]")?.dataset.said;
+      if (said && sentence && said.textContent !== sentence) said.textContent = sentence;
       if (focused) document.getElementById(focused)?.focus();
       if (part.querySelector("[data-done]")) clearInterval(timer);
     } catch {

@@ -31,3 +31,17 @@ def test_dark_by_choice_on_a_light_device(scene: Scene, open_page: OpenPage) -> 
     page.get_by_role("button", name="Save appearance").click()
     expect(page.locator(".panel").first).to_have_css("background-color", "rgb(24, 29, 33)")
     assert once(page) == []
+
+
+def test_the_first_call_arrives_while_one_looks(scene: Scene, open_page: OpenPage) -> None:
+    page = open_page("/set-up/steps")
+    told = page.get_by_role("status")
+    expect(told).to_have_text("4 of 5 done.")
+    page.get_by_role("link", name="Approvals").last.focus()
+    scene.submit({"n": 1})
+    page.clock.run_for(2500)
+    expect(told).to_have_text("5 of 5 done. The first call has arrived.")
+    expect(page.get_by_text("deploy-bot called acme-chat chat:write")).to_be_visible()
+    expect(page.locator("#step-call")).to_be_focused()
+    page.get_by_role("link", name="On record").click()
+    expect(page.get_by_text("approval.requested").first).to_be_visible()

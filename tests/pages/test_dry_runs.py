@@ -1,5 +1,7 @@
 """The dry-run box, and undoing: an agent's page says what would become of a call, and puts back what was pressed."""
 
+import re
+
 import pytest
 from django.test import Client
 from django.utils import timezone
@@ -39,6 +41,22 @@ def test_it_says_what_would_become_of_a_call(scene: Scene, admin: Client, change
     before = AuditEvent.objects.count()
     assert said in tried(admin, scene, **change)
     assert AuditEvent.objects.count() == before
+
+
+def test_it_offers_the_methods_that_some_scope_covers_and_says_of_each_scope_which(scene: Scene, admin: Client) -> None:
+    Scope.objects.update(rules=["POST /api/**", "DELETE /api/*", "POST /x"])
+
+    def offered(**query: str) -> list[str]:
+        html = admin.get(f"/agents/{scene.agent.pk}", query).content.decode()
+        assert "acme-chat / chat:write: POST, DELETE</option>" in html
+        return re.findall(r"<option(?: selected)?>(\w+)</option>", html)
+
+    assert offered() == ["POST", "DELETE"]
+    assert offered(**CALL | {"method": "put"}) == ["POST", "DELETE", "PUT"]
+    asks.add_scope(scene)
+    Scope.objects.filter(name="chat:admin").update(rules=["GET /a", "* /b"])
+    assert offered() == ["GET", "POST", "PUT", "PATCH", "DELETE"]
+    assert "chat:admin: any</option>" in admin.get(f"/agents/{scene.agent.pk}").content.decode()
 
 
 def test_it_asks_what_every_call_is_asked(scene: Scene, admin: Client) -> None:

@@ -47,6 +47,18 @@ def test_the_switch_leaves_connection_and_end_as_they_are(scene: Scene, admin: C
     assert (after.connection_id, after.expires_at, after.require_approval) == (connection.pk, end, False)
 
 
+def test_what_there_is_no_choice_about_is_chosen(scene: Scene, admin: Client) -> None:
+    address = f"/agents/{scene.agent.pk}"
+    one = page(admin, address)
+    assert 'value="acme-chat:chat:write" required checked>' in one
+    assert "Keep as it is" not in one  # no permission has an end
+    asks.add_scope(scene)
+    Grant.objects.update(expires_at=timezone.now() + timedelta(days=1))
+    two = page(admin, address)
+    assert "required checked>" not in two
+    assert '<option value="">Keep as it is</option>' in two
+
+
 @pytest.mark.parametrize("asks_first", [True, False])
 @pytest.mark.parametrize("is_pinned", [True, False])
 def test_a_permission_is_added_as_chosen(scene: Scene, admin: Client, asks_first: bool, is_pinned: bool) -> None:

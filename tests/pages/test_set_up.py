@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from django.utils.html import escape
 from pytest_django.fixtures import Settings
 
 from agents.first_owner import AlreadySetUp, make_first_owner
@@ -117,9 +118,20 @@ def test_what_does_not_do_is_said_and_makes_nothing(db: None, change: dict[str, 
     assert (Owner.objects.count(), User.objects.count()) == (0, 0)
 
 
-def test_guessing_is_held_back(db: None) -> None:
-    answers = [set_up(secret="AAAA") for _ in range(12)]
+def test_a_wrong_secret_is_said_in_a_sentence_and_the_form_stays_filled_in_until_guessing_is_held_back(
+    db: None,
+) -> None:
+    said = {"owner_name": "Acme & Sons", "email": "boss@acme.example", "name": "Ada"}
+    answers = [set_up(None, **said, secret="AAAA") for _ in range(12)]
     assert (answers[0].status_code, answers[-1].status_code) == (400, 429)
+    assert "Retry-After" in answers[-1]
+    sentences = ("That is not the secret that the server has printed on its console.", "Too many")
+    for answer, sentence in zip((answers[0], answers[-1]), sentences, strict=True):
+        page = answer.content.decode()
+        assert sentence in page.partition('role="alert"')[2].partition("</p>")[0]
+        for name, text in said.items():
+            assert f'name="{name}" value="{escape(text)}"' in page
+        assert GOOD["password"] not in page
     assert set_up().status_code == 429
 
 
@@ -158,6 +170,7 @@ def test_each_step_is_done_when_there_is_what_it_asks_for(scene: Scene, admin: C
         return ["step-done" in item for item in page.split("<li ")[1:]][-5:]
 
     assert done() == [True, True, True, True, False]
+    assert "4 of 5 done." in admin.get("/set-up/steps").content.decode()
     scene.submit({"n": 1})
     assert done() == [True] * 5
     assert "deploy-bot" in admin.get("/set-up/steps").content.decode()
@@ -173,7 +186,7 @@ def test_each_step_is_done_when_there_is_what_it_asks_for(scene: Scene, admin: C
 def test_the_script_gets_the_list_alone_and_changes_nothing(scene: Scene, role: str) -> None:
     before = AuditEvent.objects.count()
     fragment = signed_in(scene.members[role]).get("/set-up/steps", headers={"X-Fragment": "1"}).content.decode()
-    assert fragment.startswith('<ol class="list steps">')
+    assert fragment.startswith('<ol class="list steps" data-said="4 of 5 done.">')
     assert ("New agent" in fragment) == (role == "admin")
     assert Client().get("/set-up/steps", headers={"X-Fragment": "1"}).status_code == 401
     assert AuditEvent.objects.count() == before
