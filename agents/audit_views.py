@@ -1,6 +1,7 @@
 """The pages under /audit: the log with its filters, one row with the story of its request, exports, "Check now"."""
 
 import json
+import re
 from functools import partial
 from uuid import UUID
 
@@ -12,11 +13,13 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import patch_vary_headers
+from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from agents.audit_log import agent_named, agents_to_offer, begin_export, have_chain_checked
 from agents.lifecycle import NotAllowed
+from agents.masking import Secret, in_address, revealed
 from agents.middleware import MemberRequest, wants_fragment
 from agents.parents import parent_names
 from audit import browse, checks, exports, tasks
@@ -24,6 +27,7 @@ from audit.filters import FilterForm, Filters
 from audit.models import AuditEvent
 
 EXPORTS = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8", "bundle": "application/jsonl"}
+_ADDRESS = re.compile(r'  "(?:endpoint|url)": "(.*)",?')  # the line of a call's own in the metadata
 
 
 @never_cache
@@ -139,10 +143,17 @@ def _query(request: HttpRequest, form: FilterForm) -> str:
     return query.urlencode()
 
 
-def _as_lines(event: AuditEvent) -> list[str]:
-    """The metadata as indented JSON. Line breaks within values are written as such by JSON."""
+def _as_lines(event: AuditEvent) -> list[SafeString]:
+    """The metadata as indented JSON, revealed. Line breaks within values are written as such by JSON."""
     metadata = event.metadata
-    return json.dumps(metadata, indent=2, ensure_ascii=False).split("\n") if metadata else []
+    return [_line(line) for line in json.dumps(metadata, indent=2, ensure_ascii=False).split("\n")] if metadata else []
+
+
+def _line(text: str) -> SafeString:
+    found = _ADDRESS.fullmatch(text)
+    at = found.start(1) if found else 0
+    secrets = in_address(found[1]) if found else ()
+    return revealed(text, [Secret(one.start + at, one.end + at, one.length) for one in secrets])
 
 
 def _refusal(request: HttpRequest, title: str, *, status: int) -> HttpResponse:

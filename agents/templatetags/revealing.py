@@ -3,6 +3,7 @@
 from django import template
 from django.utils.safestring import SafeString
 
+from agents import masking
 from agents import reveal as revealing
 
 register = template.Library()
@@ -12,6 +13,12 @@ register = template.Library()
 def reveal(text: object) -> SafeString:
     """Escaped, with everything hidden made visible."""
     return revealing.reveal_html(str(text))
+
+
+@register.filter
+def reveal_address(text: object) -> SafeString:
+    """The same of a URL or a path with its query: the secrets among its parameters are behind words."""
+    return masking.revealed(str(text), masking.in_address(str(text)))
 
 
 @register.filter

@@ -19,7 +19,10 @@ from approvals.models import ApprovalRequest
 from approvals.payload import MOST_LINES, PLAIN_FROM, lay_out
 from approvals.payload_kinds import Kind
 from approvals.summary import first_line
+from audit.events import Event
+from audit.models import AuditEvent
 from platforms.models import Platform
+from tests.pages.asks import report
 from tests.pages.scene import Scene
 
 FRAGMENT = {"X-Fragment": "1"}
@@ -248,10 +251,14 @@ def test_the_secrets_of_an_address_are_masked_wherever_it_stands(scene: Scene, a
     made(scene, scene.submit(method="GET", endpoint="/api/find?access_token=s-1&q=open"))
     approval = scene.submit(method="GET", endpoint="/api/find?access_token=s-2&q=open")
     changes = admin.get(f"/approvals/{approval.pk}/changes", headers=FRAGMENT).content.decode()
+    asked = AuditEvent.objects.get(approval_id=approval.pk, event=Event.APPROVAL_REQUESTED)
+    report(scene, endpoint="/api/find?access_token=s-3&q=open")
     for html in (
         admin.get(f"/approvals/{approval.pk}").content.decode(),
         admin.get("/approvals").content.decode(),
         changes,
+        admin.get(f"/audit/{asked.pk}").content.decode(),
+        admin.get("/agent-reports").content.decode(),
     ):
         assert holds_secret(in_sight(html)) == []
         assert "find?access_token=masked, 3 characters&q=open" in in_sight(html)
