@@ -12,6 +12,7 @@ from urllib.parse import quote_plus
 from django.conf import settings
 
 from platforms.credentials import Auth
+from platforms.lenient_names import OTHER_METHOD, is_read_as
 from platforms.mcp import call_of
 from platforms.models import BodyKind
 
@@ -37,7 +38,7 @@ def make_body(kind: str, text: str | None, *, auth: Auth, tool: str = "") -> tup
     For the `tool` of an MCP server it is the message that calls it, with the data as arguments.
 
     Raises:
-        BodyRefused: a form cannot say that, or could be read in more than one way.
+        BodyRefused: a form cannot say that, or it could be read in more than one way.
     """
     if tool:
         if text is not None and not text.lstrip().startswith("{"):
@@ -46,6 +47,7 @@ def make_body(kind: str, text: str | None, *, auth: Auth, tool: str = "") -> tup
     if text is None:
         return "", None
     if kind == BodyKind.JSON:
+        _check_members(text)
         return JSON_TYPE, text
     try:
         data = json.loads(
@@ -78,13 +80,24 @@ def _refuse_constant(name: str) -> None:
     raise BodyRefused(f"A form cannot carry {name}.")
 
 
+def _check_members(text: str) -> None:
+    """Some frameworks (Laravel) take the members of a JSON object for the fields of a form, by their exact names."""
+    if OTHER_METHOD not in text.lower() and "\\u" not in text:
+        return
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):  # nobody reads names in it
+        return
+    if isinstance(data, dict) and any(name.lower() == OTHER_METHOD for name in data):
+        raise BodyRefused("The data cannot set _method: some servers take it for another method.")
+
+
 def _check_names(data: dict[str, Any], auth: Auth) -> None:
     """Many frameworks read the fields of a form and the query's as one, and a field _method as the method to go by."""
     for name in data:
-        lenient = name.strip().lower()
-        if lenient == "_method":
+        if is_read_as(name, OTHER_METHOD):
             raise BodyRefused("A form cannot set _method: some servers take it for another method.")
-        if auth.type == "query" and lenient == auth.name.lower():
+        if auth.type == "query" and is_read_as(name, auth.name):
             raise BodyRefused(f"The call sets the parameter {auth.name}, which carries the credential.")
 
 

@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-from urllib.parse import quote, unquote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 from platforms.endpoints import parse_base_url
+from platforms.lenient_names import sets_parameter
 
 ClientPlace = Literal["body", "basic"]
 AuthType = Literal["bearer", "header", "query", "basic"]
@@ -176,7 +177,7 @@ def apply(
     headers = [pair for pair in headers if pair[0].lower() not in fixed] + list(auth.headers.items())
     if auth.type == "query":
         query = urlsplit(url).query
-        if any(_parameter_name(pair) == auth.name.lower() for pair in re.split("[&;]", query)):
+        if sets_parameter(query, auth.name):
             raise ValueError(f"The call sets the parameter {auth.name}, which carries the credential.")
         url = f"{url}{'&' if query else '?'}{auth.name}={quote(credential, safe='')}"
         return url, headers
@@ -186,8 +187,3 @@ def apply(
         "header": (auth.name, auth.prefix + credential),
     }[auth.type]
     return url, [pair for pair in headers if pair[0].lower() != name.lower()] + [(name, value)]
-
-
-def _parameter_name(pair: str) -> str:
-    """The name in "name=value" as a lenient server reads it: decoded, without case, name[] like name."""
-    return unquote_plus(pair.partition("=")[0]).strip().partition("[")[0].lower()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import unquote_to_bytes
 
+from platforms.lenient_names import OTHER_METHOD, sets_parameter
+
 MAX_ENDPOINT_BYTES = 8 * 1024
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -71,6 +73,8 @@ def parse_endpoint(endpoint: str) -> Endpoint:
         raise EndpointRefused("The query contains spaces or control characters: percent-encode them.")
     if "%00" in query:
         raise EndpointRefused("The query contains an encoded NUL.")
+    if query and sets_parameter(query, OTHER_METHOD):
+        raise EndpointRefused("The query sets _method: some servers take it for another method.")
     return Endpoint(path=path, query=query)
 
 

@@ -57,7 +57,12 @@ REFUSED = [
     ("form", '{"a":{"b]":1}}', "brackets"),
     ("form", '{"a":1,"a":2}', "same name twice"),
     ("form", '{"a":NaN}', "NaN"),
-    ("form", '{"_Method":"DELETE"}', "_method"),
+    *(
+        ("form", json.dumps({name: "DELETE"}), "cannot set _method")
+        for name in ("_Method", ".method", " _method", "_method\0x", "\t.method ")
+    ),
+    ("", '{"a":1,"_method":"DELETE"}', "cannot set _method"),
+    ("", '{"\\u005fmethod":"DELETE"}', "cannot set _method"),
     ("form", '{"a":"\\ud800"}', "surrogate"),
     ("form", '{"a":' * 9 + "1" + "}" * 9, "8 levels"),
     ("form", '{"a":' * 90_000 + "1" + "}" * 90_000, "8 levels"),
@@ -75,9 +80,17 @@ def test_what_a_form_cannot_say_is_refused_in_one_sentence(kind: str, text: str,
     assert str(refused.value).endswith(".")
 
 
-def test_a_field_that_a_lenient_server_takes_for_the_credential_is_refused() -> None:
+@pytest.mark.parametrize("name", ["API_key", "api key", "api.key", "  api_key", "api_key\0[", "api.key "])
+@pytest.mark.parametrize("placed", ["api_key", "api.key"])
+def test_a_field_that_a_lenient_server_takes_for_the_credential_is_refused(name: str, placed: str) -> None:
     with pytest.raises(BodyRefused, match="carries the credential"):
-        make_body("form", '{"API_key":"mine"}', auth=Auth("query", "api_key"))
+        make_body("form", json.dumps({name: "mine"}), auth=Auth("query", placed))
+
+
+def test_names_that_no_server_takes_for_another_are_sent() -> None:
+    text = '{"method":"a","_methods":1,"apikey":1,"my_api_key":1,"in":{"_method":1}}'
+    for kind in ("", "form"):
+        assert make_body(kind, text, auth=Auth("query", "api_key"))[1]
 
 
 def _data(**change: Any) -> dict[str, Any]:

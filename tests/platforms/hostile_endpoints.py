@@ -27,6 +27,8 @@ REFUSED_ENDPOINTS = [
     ("/api\x00", "NUL"),
     ("/api\x7f", "DEL"),
     ("/api?q=%00", "an encoded NUL in the query"),
+    ("/api?_method=DELETE", "another method in the query"),
+    ("/api?a=1;+.Method[]=DELETE", "another method in the query, as PHP reads it"),
     ("/api#x", "a fragment"),
     ("/api?q=1#x", "a fragment after the query"),
     ("/api;v=1/messages", "path parameters"),

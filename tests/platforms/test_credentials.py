@@ -156,6 +156,12 @@ def test_a_credential_travels_in_its_parameter(url: str, expected: str) -> None:
         "api_key[]=mine",
         "a=b;api_key=mine",
         "+api_key=mine",
+        "api.key=mine",
+        "api%20key=mine",
+        "api+key",
+        "api[key=mine",
+        "api_key[x=mine",
+        "api_key%00x=mine",
     ],
 )
 def test_a_call_cannot_set_the_parameter_of_the_credential(query: str) -> None:
