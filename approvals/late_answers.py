@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from approvals.envelope import Answer
+from approvals.findings import record_finding
 from approvals.models import ApprovalRequest, Finding
-from approvals.rows import SYSTEM, record_change, save_changes
+from approvals.rows import SYSTEM, record_change
 from audit.events import Event, Result
 from audit.models import AuditEvent
 
@@ -18,20 +19,6 @@ def note_late(approval: ApprovalRequest, answer: Answer, *, now: datetime) -> No
     told = AuditEvent.objects.for_owner(approval.owner_id).filter(approval_id=approval.pk)
     if told.filter(event=Event.APPROVAL_EXECUTED).exists():
         return  # written before; only the word that it was committed got lost
-    happened = approval.outcome_unknown and 200 <= answer.status < 300
-    if happened:
-        approval.outcome_found = Finding.HAPPENED
-        approval.outcome_note = f"Its answer came late: {answer.status}."
-        approval.outcome_checked_at = now
-        approval.outcome_checked_by_id, approval.outcome_checked_by = "", SYSTEM.label
-        save_changes(
-            approval,
-            "outcome_found",
-            "outcome_note",
-            "outcome_checked_at",
-            "outcome_checked_by_id",
-            "outcome_checked_by",
-        )
     record_change(
         approval,
         Event.APPROVAL_EXECUTED,
@@ -40,13 +27,8 @@ def note_late(approval: ApprovalRequest, answer: Answer, *, now: datetime) -> No
         now=now,
         metadata={"response_status": answer.status, "late": True},
     )
-    if happened:
-        record_change(
-            approval,
-            Event.APPROVAL_OUTCOME_CHECKED,
-            Result.INFO,
-            actor=SYSTEM,
-            now=now,
-            reason=approval.outcome_note,
-            metadata={"found": Finding.HAPPENED.value, "late": True},
+    if approval.outcome_unknown and 200 <= answer.status < 300:
+        note = f"Its answer came late: {answer.status}."
+        record_finding(
+            approval, Finding.HAPPENED, note=note, actor=SYSTEM, member_id="", now=now, metadata={"late": True}
         )

@@ -6,9 +6,10 @@ from uuid import UUID
 from django.db import transaction
 
 from agents.models import Member
+from approvals.findings import record_finding
 from approvals.models import ApprovalRequest, Decision, Finding
-from approvals.rows import locked, record_change, save_changes
-from audit.events import Actor, Event, Result
+from approvals.rows import locked
+from audit.events import Actor
 
 _TOLD = {
     Finding.HAPPENED: "A person has looked on the platform since: the call happened.",
@@ -42,28 +43,8 @@ def check(*, member: Member, approval_id: UUID, found: Finding, note: str, now: 
             raise NothingToCheck
         if approval.outcome_checked_at is not None:
             raise AlreadyChecked(approval)
-        approval.outcome_found = found
-        approval.outcome_note = note
-        approval.outcome_checked_at = now
-        approval.outcome_checked_by_id = str(member.pk)
-        approval.outcome_checked_by = member.user.email
-        save_changes(
-            approval,
-            "outcome_found",
-            "outcome_note",
-            "outcome_checked_at",
-            "outcome_checked_by_id",
-            "outcome_checked_by",
-        )
-        record_change(
-            approval,
-            Event.APPROVAL_OUTCOME_CHECKED,
-            Result.INFO,
-            actor=Actor("member", str(member.user_id), member.user.email),
-            now=now,
-            reason=note,
-            metadata={"found": found.value},
-        )
+        actor = Actor("member", str(member.user_id), member.user.email)
+        record_finding(approval, found, note=note, actor=actor, member_id=str(member.pk), now=now)
     return approval
 
 

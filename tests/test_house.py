@@ -1,5 +1,6 @@
 """The rules of the house that a machine can hold: who imports whom, and that models and migrations agree."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 ROOT = Path(settings.BASE_DIR)
+TEXTS = {".py", ".html", ".css", ".js", ".md", ".toml", ".yml", ".yaml", ".json", ".txt", ".sh", ".sql"}
 
 
 def test_imports_run_one_way_only() -> None:
@@ -39,3 +41,11 @@ def test_the_test_environment_contains_the_one_that_runs() -> None:
         return {line.split(" ")[0] for line in lines if line[:1].isalnum()}
 
     assert pins("requirements.lock") <= pins("requirements-dev.lock")
+
+
+def test_no_file_has_the_marks_of_a_merge_that_was_not_finished() -> None:
+    folders = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    files = [path for path in ROOT.iterdir() if path.suffix in TEXTS]
+    files += [path for folder in folders for path in folder.rglob("*") if path.suffix in TEXTS]
+    assert len(files) > 500
+    assert [path for path in files if re.search(rb"^(<{7} |>{7} )", path.read_bytes(), re.MULTILINE)] == []
