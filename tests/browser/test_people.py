@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import OpenPage
-from tests.browser.rules import once
+from tests.browser.rules import corners
 from tests.pages.scene import PASSWORD, Scene
 
 pytestmark = pytest.mark.browser
@@ -30,7 +30,7 @@ def test_dark_by_choice_on_a_light_device(scene: Scene, open_page: OpenPage) -> 
     page.get_by_label("Dark").check()
     page.get_by_role("button", name="Save appearance").click()
     expect(page.locator(".panel").first).to_have_css("background-color", "rgb(24, 29, 33)")
-    assert once(page) == []
+    assert corners(page) == []
 
 
 def test_the_first_call_arrives_while_one_looks(scene: Scene, open_page: OpenPage) -> None:

@@ -1,12 +1,15 @@
 """The walk: every page as every kind of visitor, in light and dark, wide and narrow; what is wrong anywhere is listed.
 
 A page has no line on the console (so no breach of the Content-Security-Policy), nothing to scroll sideways, no violation
-of axe's rules for WCAG 2.2 AA, targets that fingers hit, and the words that product.md gives it.
+of axe's rules for WCAG 2.2 AA, targets that fingers hit, and the words that product.md gives it. An admin, who sees the
+most, looks at each page in both widths and both colour schemes, by all rules each time; the others wide and light, and
+narrow and dark, by the same rules: what differs for them is which parts of the page are there.
 """
 
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from django.contrib import admin
@@ -15,7 +18,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from agents.models import Member
 from agentvalet import api_docs
-from tests.browser.rules import WIDE, everywhere, once
+from tests.browser.rules import WIDE, corners, everywhere
 from tests.browser.stops import EMPTY, STATE, STOPS
 from tests.browser.town import Town, make_town, overflow
 from tests.pages.scene import make_scene, signed_in
@@ -191,13 +194,13 @@ def _walk(walker: Walker, town: Town) -> None:
         elif walker.role in {"stranger", "nobody"}:
             walker.read(EMPTY.get(stop.name, ()) if walker.role == "stranger" else stop.strings)
         if stop.who != "public" and (may or expected not in refusals):  # one of each kind is enough
-            walker.look(once)
+            walker.look(corners)
         if not may:
             refusals.add(expected)
 
 
 def _walk_the_admin(walker: Walker) -> None:
-    """Django's own pages are not ours to lay out, but they run under our policy."""
+    """Django's own pages are not ours to lay out, but they run under our policy and are to be read by everybody."""
     paths = ["admin/", "admin/approvals/", "admin/audit/"]
     for model in filter(lambda model: model._meta.app_label in {"approvals", "audit"}, admin.site._registry):
         place = f"admin/{model._meta.app_label}/{model._meta.model_name}/"
@@ -206,3 +209,4 @@ def _walk_the_admin(walker: Walker) -> None:
     for path in paths:
         if (status := walker.go("the admin", f"/{path}")) != 200:
             walker.complain(f"status {status}")
+        walker.look(partial(corners, is_ours=False))
