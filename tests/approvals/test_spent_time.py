@@ -1,11 +1,12 @@
 """A call for which no time is left is not sent."""
 
-import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pytest_django.fixtures import Settings
 
+from approvals import sending
 from platforms.client import send
 from platforms.coverage import Coverage
 from tests.approvals.test_decisions import approve
@@ -17,11 +18,12 @@ from tests.world import CountingPlatform, Side, submit
 def test_a_key_service_that_takes_all_of_the_time_sends_nothing(
     acme: Side, platform: CountingPlatform, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.APPROVED_TIMEOUT = 0.2
+    clock = [100.0]
+    monkeypatch.setattr(sending, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     opened = Coverage.credential
 
     def slow(coverage: Coverage, **asked: Any) -> str:
-        time.sleep(0.3)
+        clock[0] += settings.APPROVED_TIMEOUT + 1
         return opened(coverage, **asked)
 
     monkeypatch.setattr(Coverage, "credential", slow)
