@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
-from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from agents.models import Member
 from agentvalet import api_docs
@@ -21,7 +21,13 @@ from tests.pages.scene import signed_in
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "screenshots"
 PHONE: ViewportSize = {"width": 360, "height": 740}
 TALLEST = {1440: 1500, 360: 1900}
-TITLE = "# Every page\n\nMade by `make screenshots`: 1,440 and 360 pixels wide, light and dark.\n"
+TITLE = """# Every page
+
+Made by `make screenshots`: 1,440 and 360 pixels wide, light and dark; pages of less use wide and light, and narrow and dark.
+"""
+# Taken in each width and colour scheme.
+MAIN = {"approvals", "approval", "phone-approvals", "phone-approval", "notifications", "agents", "agent", "platforms",
+        "platform", "audit", "settings", "sign-in"}  # fmt: skip
 
 
 def sign_in(context: BrowserContext, site: str, member: Member, *, is_confirmed: bool = True) -> None:
@@ -33,12 +39,12 @@ def sign_in(context: BrowserContext, site: str, member: Member, *, is_confirmed:
 
 
 class Camera:
-    """Takes each page four times."""
+    """Takes each page twice, those of `MAIN` four times."""
 
     def __init__(self, browser: Browser, site: str) -> None:
         self.browser, self.site = browser, site
         self.blank = browser.new_page()
-        self.names: list[str] = []
+        self.taken: dict[str, list[str]] = {}
 
     def profile(self, member: Member | None, *, is_confirmed: bool = True) -> BrowserContext:
         context = self.browser.new_context(base_url=self.site, viewport=WIDE, reduced_motion="reduce")
@@ -47,29 +53,31 @@ class Camera:
         return context
 
     def take(self, name: str, page: Page) -> None:
-        self.names.append(name)
-        schemes: list[Any] = ["light", "dark"]
-        for width, least in ((WIDE["width"], WIDE["height"]), (PHONE["width"], PHONE["height"])):
+        files = self.taken[name] = []
+        for width, least, usual in (
+            (WIDE["width"], WIDE["height"], "light"),
+            (PHONE["width"], PHONE["height"], "dark"),
+        ):
             page.set_viewport_size({"width": width, "height": least})
             height = max(least, min(page.evaluate("document.documentElement.scrollHeight"), TALLEST[width]))
             page.set_viewport_size({"width": width, "height": height})
+            schemes: list[Any] = ["light", "dark"] if name in MAIN else [usual]
             for scheme in schemes:
                 page.emulate_media(color_scheme=scheme)
                 png = page.screenshot(animations="disabled")
-                (FOLDER / f"{name}-{width}-{scheme}.png").write_bytes(with_palette(png, blank=self.blank))
+                files.append(f"{name}-{width}-{scheme}.png")
+                (FOLDER / files[-1]).write_bytes(with_palette(png, blank=self.blank))
 
     def write_index(self) -> None:
-        """docs/screenshots/README.md, and away with pictures of pages that are no more."""
+        """docs/screenshots/README.md, and away with pictures that are taken no more."""
         text = TITLE
-        for name in self.names:
-            text += f"\n## {name}\n\n"
-            for width in (WIDE["width"], PHONE["width"]):
-                text += "".join(f"![{name}, {scheme}]({name}-{width}-{scheme}.png) " for scheme in ("light", "dark"))
-            text = f"{text.rstrip()}\n"
+        for name, files in self.taken.items():
+            text += f"\n## {name}\n\n" + " ".join(f"![{file.removesuffix('.png')}]({file})" for file in files) + "\n"
         (FOLDER / "README.md").write_text(text)
-        for file in FOLDER.glob("*.png"):
-            if file.name.rsplit("-", 2)[0] not in self.names:
-                file.unlink()
+        taken = {file for files in self.taken.values() for file in files}
+        for old in FOLDER.glob("*.png"):
+            if old.name not in taken:
+                old.unlink()
 
 
 def test_screenshots(chromium: Browser, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,6 +102,8 @@ def test_screenshots(chromium: Browser, site: str, monkeypatch: pytest.MonkeyPat
                 page.goto(stop.path(town))
                 if stop.act:
                     stop.act(page)
+                if stop.strings:  # the page itself, not one that stands before it
+                    expect(page.locator("body")).to_contain_text(stop.strings[0])
                 camera.take(stop.name, page)
     with camera.profile(town.stranger) as context:
         page = context.new_page()
