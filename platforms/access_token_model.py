@@ -9,7 +9,8 @@ from django.db import models
 class AccessToken(models.Model):
     """One row for each connection whose credential is renewed. Without one, the next call gets it.
 
-    `sealed_…` hold the token with its end, bound to connection and credential version. `serial` grows with each.
+    `sealed_…` hold the token with its end, and those that it has replaced (`platforms.kept_tokens`), bound to
+    connection and credential version. `serial` grows with each. A token without `renewed_at` is used no more.
     """
 
     connection = models.OneToOneField(
@@ -25,6 +26,7 @@ class AccessToken(models.Model):
         null=True, blank=True, help_text="While it is set and not over, somebody is renewing it"
     )
     failed_at = models.DateTimeField(null=True, blank=True, help_text="When it could last not be renewed")
+    failing_since = models.DateTimeField(null=True, blank=True, help_text="The first failure since it last worked")
     failure = models.CharField(max_length=20, blank=True, db_default="", help_text="Its code")
     failure_text = models.CharField(max_length=500, blank=True, db_default="")
 

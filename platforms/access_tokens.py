@@ -4,7 +4,6 @@ Who renews holds a lease, a time in the row that is set by one guarded UPDATE, s
 connection is open while the token URL is waited for. A process that dies leaves a lease that ends by itself.
 """
 
-import json
 import time
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,9 +13,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from platforms import client
-from platforms.access_token_model import AccessToken, access_token_aad
+from platforms.access_token_model import AccessToken
+from platforms.kept_tokens import KeptToken, open_tokens
 from platforms.renewals import NoAccess, renew
-from platforms.vault import KeyServiceError, Sealed, VaultError, open_sealed
 
 TIMEOUT = 10.0  # seconds for one exchange
 LEAST = 5.0  # seconds: one that is given up earlier may have replaced the refresh token, and nobody knows by what
@@ -24,7 +23,8 @@ LEASE = timedelta(seconds=30)  # for opening the grant, the exchange, and `renew
 EARLY = timedelta(
     seconds=30
 )  # a token that ends within this time, or in the second half of its life, is not begun with
-PAUSES = {"reauth_needed": timedelta(seconds=15), "token_unavailable": timedelta(seconds=2)}
+PAUSE_REFUSED = timedelta(seconds=15)
+PAUSES_AWAY = timedelta(seconds=2), timedelta(seconds=30)  # the shortest and the longest
 _LOOK_AGAIN = (0.05, 0.4)  # seconds: the first wait for somebody else, and the longest
 
 
@@ -44,25 +44,28 @@ def access_token(*, connection_id: UUID, version: int, timeout: float) -> str:
     while True:
         row = _row(connection_id, version)
         now = timezone.now()
-        token = _current(row, now)
+        kept = open_tokens(row)
+        token = _current(row, kept, now)
         if token:
             return token
-        if row.failed_at is not None and row.failed_at <= now < row.failed_at + PAUSES[row.failure]:
+        if row.failed_at is not None and row.failed_at <= now < row.failed_at + _pause(row):
             raise NoAccess(row.failure, row.failure_text)
         left = deadline - time.monotonic()
         if left <= 0:
             raise NoAccess("token_unavailable", "The access was being renewed, and that took too long.")
         if left >= least and _take_lease(row, now):
-            return renew(connection_id, version, row.serial, timeout=min(TIMEOUT, left))
+            return renew(connection_id, version, row.serial, replaced=kept, timeout=min(TIMEOUT, left))
         client.release_connection()
         time.sleep(min(wait, left))
         wait = min(wait * 1.5, longest)
 
 
 def forget(*, connection_id: UUID, before: datetime) -> bool:
-    """Drop a token that the platform has not taken, if it was got before that time; whether there was such a one."""
-    old = AccessToken.objects.filter(connection_id=connection_id, renewed_at__lt=before).exclude(sealed_ciphertext=b"")
-    return bool(old.update(sealed_key_id="", sealed_wrapped_key=b"", sealed_ciphertext=b"", renewed_at=None))
+    """Use a token no more that the platform has not taken, if it was got before that time; whether there was one.
+
+    It stays in its row, as it may be good elsewhere: no call may carry it.
+    """
+    return bool(AccessToken.objects.filter(connection_id=connection_id, renewed_at__lt=before).update(renewed_at=None))
 
 
 def _row(connection_id: UUID, version: int) -> AccessToken:
@@ -83,32 +86,19 @@ def _row(connection_id: UUID, version: int) -> AccessToken:
     return row
 
 
-def _sealed(row: AccessToken) -> Sealed:
-    return Sealed(row.sealed_key_id, bytes(row.sealed_wrapped_key), bytes(row.sealed_ciphertext))
+def _pause(row: AccessToken) -> timedelta:
+    """How long after a failure nobody asks again: a quarter of the time that there has been trouble, within limits."""
+    if row.failure == "reauth_needed" or row.failed_at is None:
+        return PAUSE_REFUSED
+    shortest, longest = PAUSES_AWAY
+    return max(shortest, min((row.failed_at - (row.failing_since or row.failed_at)) / 4, longest))
 
 
-def open_token(row: AccessToken) -> tuple[str, datetime] | None:
-    """The token and its end; None if there is none, or none that a key opens. Raises KeyServiceError."""
-    if not row.sealed_ciphertext:
-        return None
-    try:
-        text = open_sealed(
-            _sealed(row), aad=access_token_aad(connection_id=row.connection_id, version=row.credential_version)
-        )
-    except KeyServiceError:
-        raise
-    except VaultError:  # its key is gone, or the row was changed: another token is had for the asking
-        return None
-    token, end = json.loads(text)
-    return token, datetime.fromisoformat(end)
-
-
-def _current(row: AccessToken, now: datetime) -> str:
-    opened = open_token(row)
-    if opened is None or row.renewed_at is None:
+def _current(row: AccessToken, kept: list[KeptToken], now: datetime) -> str:
+    if not kept or row.renewed_at is None:
         return ""
-    token, end = opened
-    return token if end > now + min(EARLY, (end - row.renewed_at) / 2) else ""
+    newest = kept[0]
+    return newest.token if newest.end > now + min(EARLY, (newest.end - row.renewed_at) / 2) else ""
 
 
 def _take_lease(row: AccessToken, now: datetime) -> bool:

@@ -22,9 +22,8 @@ from uuid import UUID
 
 from django.db import connection as database
 
-from platforms.access_token_model import AccessToken
-from platforms.access_tokens import open_token
 from platforms.credentials import Auth, parse_auth
+from platforms.kept_tokens import open_tokens
 from platforms.models import Connection, credential_aad
 from platforms.refresh_grants import is_renewed, read_grant, secrets_of
 from platforms.secret_shapes import SHAPES
@@ -179,12 +178,6 @@ def _needle(secret: str) -> _Needle | None:
     )
 
 
-def _access_token_in(renewed: AccessToken | None) -> Iterator[str]:
-    opened = open_token(renewed) if renewed is not None else None
-    if opened is not None:
-        yield opened[0]
-
-
 def _secrets_in(auth: Auth, credential: str) -> Iterator[str]:
     """What must not leave: the credential; for "user:password" the password, and the pair as a header carries it; of
     one that is renewed the refresh token and its client's secret."""
@@ -258,7 +251,7 @@ def _fingerprint(connection_ids: list[UUID]) -> dict[_Key, tuple[_Needle, ...]]:
             continue
         auth = parse_auth(connection.platform.auth)
         renewed = getattr(connection, "access_token", None)
-        secrets_found = [*_secrets_in(auth, credential), *_access_token_in(renewed)]
+        secrets_found = [*_secrets_in(auth, credential), *(kept.token for kept in open_tokens(renewed))]
         key = (connection.pk, connection.credential_version, str(auth.type), renewed.serial if renewed else 0)
         found[key] = tuple(each for each in map(_needle, secrets_found) if each)
     return found

@@ -4,13 +4,14 @@ The caller holds the lease (`platforms.access_tokens`), so nobody else does the 
 Who finds another serial in the row than it began with has lost the lease, and leaves everything as the others put it.
 """
 
-import json
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from audit.events import JSON, Actor, Event, Result
@@ -19,6 +20,7 @@ from platforms import client, destinations
 from platforms.access_token_model import AccessToken, access_token_aad
 from platforms.client import PlatformUnreachable
 from platforms.credentials import Auth, Refresh, parse_auth
+from platforms.kept_tokens import KeptToken, text_of
 from platforms.models import Connection, ConnectionStatus, credential_aad
 from platforms.refresh_grants import (
     MAX_ANSWER,
@@ -46,8 +48,10 @@ class NoAccess(VaultError):
         self.reason = reason
 
 
-def renew(connection_id: UUID, version: int, serial: int, *, timeout: float) -> str:
-    """Exchange the refresh token, and keep what comes of it; the lease is given back. `serial`: when it was taken.
+def renew(connection_id: UUID, version: int, serial: int, *, replaced: Sequence[KeptToken], timeout: float) -> str:
+    """Exchange the refresh token, and keep what comes of it; the lease is given back.
+
+    `serial` and `replaced`, the row's tokens, are as they were when the lease was taken.
 
     Raises NoAccess, DestinationChanged, VaultError, KeyServiceError.
     """
@@ -56,7 +60,7 @@ def renew(connection_id: UUID, version: int, serial: int, *, timeout: float) -> 
         connection = _connection(connection_id, version)
         auth, refresh, grant = _grant_of(connection)
         answer = _exchange(auth, refresh, grant, timeout=timeout)
-        _store(connection, serial, grant, answer, request_id=request_id)
+        _store(connection, serial, grant, answer, replaced, request_id=request_id)
     except NotRenewed as error:
         _note_failure(connection, serial, error, request_id=request_id)
         raise NoAccess(error.code, str(error)) from error
@@ -111,7 +115,15 @@ def _exchange(auth: Auth, refresh: Refresh, grant: RefreshGrant, *, timeout: flo
     return read_answer(auth, refresh, response)
 
 
-def _store(connection: Connection, serial: int, grant: RefreshGrant, answer: Renewed, *, request_id: UUID) -> None:
+def _store(
+    connection: Connection,
+    serial: int,
+    grant: RefreshGrant,
+    answer: Renewed,
+    replaced: Sequence[KeptToken],
+    *,
+    request_id: UUID,
+) -> None:
     """Keep the token, and the refresh token if it is another one now, unless the credential was replaced meanwhile."""
     deadline = time.monotonic() + PATIENCE
     version, now = connection.credential_version, timezone.now()
@@ -119,7 +131,7 @@ def _store(connection: Connection, serial: int, grant: RefreshGrant, answer: Ren
     is_rotated = answer.refresh_token not in {"", grant.refresh_token}
 
     def sealed() -> tuple[Sealed, Sealed | None]:
-        text = json.dumps([answer.access_token, end.isoformat()])
+        text = text_of(KeptToken(answer.access_token, end), replaced, now=now)
         token = seal(text, aad=access_token_aad(connection_id=connection.pk, version=version))
         if not is_rotated:
             return token, None
@@ -145,6 +157,7 @@ def _store(connection: Connection, serial: int, grant: RefreshGrant, answer: Ren
                 renewed_at=now,
                 renewing_until=None,
                 failed_at=None,
+                failing_since=None,
                 failure="",
                 failure_text="",
             )
@@ -175,7 +188,11 @@ def _note_failure(connection: Connection, serial: int, error: NotRenewed, *, req
     with transaction.atomic(durable=True):
         rows = _locked(connection)
         is_ours = AccessToken.objects.filter(pk=connection.pk, credential_version=version, serial=serial).update(
-            renewing_until=None, failed_at=now, failure=error.code, failure_text=str(error)[:500]
+            renewing_until=None,
+            failed_at=now,
+            failing_since=Coalesce("failing_since", Value(now)),
+            failure=error.code,
+            failure_text=str(error)[:500],
         )
         if rows is not None and is_ours and error.code == "reauth_needed":
             rows.update(status=ConnectionStatus.REAUTH_NEEDED)

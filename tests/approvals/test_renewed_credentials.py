@@ -1,5 +1,6 @@
 """Credentials that are renewed: a refresh token is exchanged once for however many calls wait, and refused for all."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from platforms import access_tokens, connecting
 from platforms import client as way_out
 from platforms.access_token_model import AccessToken
 from platforms.destinations import DestinationChanged
+from platforms.kept_tokens import KeptToken, text_of
 from platforms.models import Connection, ConnectionStatus, Platform
 from platforms.renewals import NoAccess
 from platforms.stored_credentials import credential_of
@@ -179,6 +181,27 @@ def test_no_call_carries_what_is_renewed(
     for leak in (platform.token, "once-refresh-token-7x", SECRET):
         assert post(client, acme, READ | {"reason": leak}).json()["code"] == "secret_in_request"
     assert platform.requests == []
+
+
+def test_no_call_carries_a_token_that_was_replaced_and_has_not_ended(
+    client: Client, acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
+    connection, got = renewed(acme, tokens, "many-refresh-token-1"), []
+    for _ in range(3):
+        got.append(credential_of(connection))
+        assert access_tokens.forget(connection_id=connection.pk, before=timezone.now())
+        for token in got:
+            assert post(client, acme, READ | {"reason": token}).json()["code"] == "secret_in_request"
+    assert (len(set(got)), platform.requests) == (3, [])
+
+
+def test_of_replaced_tokens_the_newest_that_are_good_are_kept() -> None:
+    now = timezone.now()
+    kept = [KeptToken(f"token-{n}", now + timedelta(minutes=n - 1)) for n in range(9)]
+    words = json.loads(text_of(KeptToken("newest", now), reversed(kept), now=now))[::2]
+    assert words == ["newest", "token-8", "token-7", "token-6", "token-5"]
+    assert json.loads(text_of(KeptToken("newest", now), kept[:3], now=now))[::2] == ["newest", "token-2"]
+    assert "newest" not in repr(KeptToken("newest", now))
 
 
 def test_another_credential_has_another_token(acme: Side, tokens: TokenService) -> None:

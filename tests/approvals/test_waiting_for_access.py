@@ -13,7 +13,9 @@ from approvals.models import ApprovalRequest
 from approvals.tasks import execute_approved
 from audit.models import AuditEvent
 from platforms import held_access
+from platforms.access_token_model import AccessToken
 from platforms.models import Connection, Platform
+from platforms.renewals import NoAccess
 from platforms.stored_credentials import credential_of
 from tests.approvals.test_decisions import approve
 from tests.approvals.test_runs import events, run
@@ -28,8 +30,9 @@ def test_a_hiccup_of_the_token_url_costs_nothing_but_time(
 ) -> None:
     connection = renewed(acme, tokens, "hiccup-refresh-token-1")
     approval = approve(acme, submit(acme))
-    for _ in range(2):  # the second message comes while nobody asks the token URL again
-        execute_approved(approval_id=str(approval.pk))
+    execute_approved(approval_id=str(approval.pk))
+    age(connection, failing_since=timezone.now() - AGO)
+    execute_approved(approval_id=str(approval.pk))  # while nobody asks the token URL again
     waiting = ApprovalRequest.objects.get(pk=approval.pk)
     assert (waiting.execution_started_at, waiting.executed_at, events(waiting)[-1]) == (None, None, "approval.approved")
     polled = client.get(f"/v1/approvals/{approval.pk}", headers=bearer(acme.agent)).json()
@@ -43,6 +46,25 @@ def test_a_hiccup_of_the_token_url_costs_nothing_but_time(
     assert sent["headers"]["Authorization"] == f"Bearer {platform.token}"
     done = ApprovalRequest.objects.get(pk=approval.pk)
     assert (done.result_status, len(tokens.requests)) == (200, 2)
+    assert AccessToken.objects.get().failing_since is None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "since", "asked"),
+    [(0, 3, 2), (8, 3, 2), (80, 5, 1), (80, 21, 2), (600, 9, 1), (600, 31, 2)],
+)
+def test_the_longer_a_token_url_is_away_the_more_seldom_it_is_asked(
+    acme: Side, tokens: TokenService, trouble: int, since: int, asked: int
+) -> None:
+    connection = renewed(acme, tokens, "down-refresh-token-1")
+    with pytest.raises(NoAccess):
+        credential_of(connection)
+    failed_at = timezone.now() - timedelta(seconds=since)
+    first = failed_at - timedelta(seconds=trouble)
+    age(connection, failed_at=failed_at, failing_since=first)
+    with pytest.raises(NoAccess):
+        credential_of(connection)
+    assert (len(tokens.requests), AccessToken.objects.get().failing_since) == (asked, first)
 
 
 @pytest.mark.parametrize("kind", ["busy", "down", "text", "empty"])
@@ -58,7 +80,7 @@ def test_who_has_waited_as_long_as_may_be_is_told_for_what(
     assert "did not renew the access" in error
     assert error.endswith("The call waited 10 minutes for it. Nothing was sent.")
     assert AuditEvent.objects.get(event="approval.failed").reason == "token_unavailable"
-    assert (len(tokens.requests), platform.requests) == (1, [])
+    assert platform.requests == []
 
 
 def test_the_time_at_the_token_url_is_no_part_of_the_calls_lease(acme: Side, tokens: TokenService) -> None:

@@ -4,7 +4,7 @@
 
 It prints its port, appends one JSON line per request to LOG, and ends with its parent (its standard input closes). It
 gives out TOKEN as the access token, good for an hour. The refresh token's first word says how: once-… is good for one
-use and replaced, slow-… takes half a second, hiccup-… is in trouble the first time, single-… gives a token for one call, brief-… one for half a minute, other-… one that no platform takes,
+use and replaced, slow-… takes half a second, hiccup-… is in trouble the first time, single-… gives a token for one call, brief-… one for half a minute, other-… one that no platform takes, many-… another one each time,
 refused-…, slack-refused-…, client-refused-…, busy-…, down-…, text-… and empty-… are answered so.
 """
 
@@ -54,6 +54,10 @@ def answer_to(refresh_token: str) -> tuple[int, dict[str, object]]:
             said["expires_in"] = 30
         case "single":
             said["expires_in"] = 0
+        case "many":
+            with _lock:
+                _used.add(f"{refresh_token} {len(_used)}")
+                said["access_token"] = f"one-of-many-access-tokens-{len(_used)}"
         case "other":
             said["access_token"] = "a-token-that-no-platform-takes"
     return 200, said
