@@ -86,7 +86,7 @@ clean: ## remove what `make` made; data in var/ stays
 
 $(RUNS): requirements.lock deploy/install.sh
 	@if [ -e $(TESTS) ]; then $(MAKE) --no-print-directory $(TESTS); \
-	else echo "Installing …" && deploy/install.sh .venv requirements.lock; fi
+	else echo "Installing, which takes a minute or some the first time …" && deploy/install.sh .venv requirements.lock; fi
 	@touch $@
 
 $(TESTS): requirements-dev.lock deploy/install.sh
@@ -95,6 +95,7 @@ $(TESTS): requirements-dev.lock deploy/install.sh
 	@touch $@ $(RUNS)
 
 $(DEMO): deploy/demo/requirements.lock deploy/install.sh | $(RUNS)
+	@echo "Installing the demo agent …"
 	@deploy/install.sh .venv-demo deploy/demo/requirements.lock
 	@touch $@
 

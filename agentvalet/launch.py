@@ -84,10 +84,7 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         demo.check_installed()
     _make_places(plan)
     if plan.only is None:
-        if not os.environ.get("DATABASE_URL"):
-            supervisor.start_service(embedded.Postgres(data_dir=plan.data_dir))
-        if not os.environ.get("REDIS_URL"):
-            supervisor.start_service(embedded.Valkey(data_dir=plan.data_dir))
+        _start_services(supervisor, plan)
     env = dict(os.environ) | {"PYTHONUNBUFFERED": "1"}
     child = _children(plan, env)
     platform = child("platform", demo.platform_argv(sys.executable), 5) if plan.demo else None
@@ -97,9 +94,13 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
         platform_url = demo.platform_url()
         listed = [*settings.PRIVATE_TARGETS, urlsplit(platform_url).netloc]
         env["AGENTVALET_PRIVATE_TARGETS"] = ",".join(listed)
+    if plan.only is None:
+        say("Checking settings, migrating the database …")
     has_owner = _prepare(plan, env=env, platform_url=platform_url)
     supervisor.interrupts.check()
 
+    if plan.only is None:
+        say("Starting web server and workers …")
     web = child("web", command_lines.web(host=plan.host, port=plan.port, threads=settings.WEB_THREADS), 20)
     worker = child(
         "worker",
@@ -124,6 +125,16 @@ def _start(supervisor: Supervisor, plan: Plan) -> None:
     # Stopped in this order: who asks, who answers, who works, who looks after it, who tells, who reminds, who is asked.
     order = ["agent", "web", "worker", "sweeper", "messenger", "beat", "platform"]
     supervisor.children.sort(key=lambda one: order.index(one.name))
+
+
+def _start_services(supervisor: Supervisor, plan: Plan) -> None:
+    if not os.environ.get("DATABASE_URL"):
+        is_new = not (plan.data_dir / "postgres").exists()
+        say("Making a database and starting it …" if is_new else "Starting the database …")
+        supervisor.start_service(embedded.Postgres(data_dir=plan.data_dir))
+    if not os.environ.get("REDIS_URL"):
+        say("Starting Valkey …")
+        supervisor.start_service(embedded.Valkey(data_dir=plan.data_dir))
 
 
 def _python() -> str:
@@ -183,4 +194,6 @@ def _greet(plan: Plan, *, has_owner: bool) -> None:
         say(f"  Sign in as   {demo.SIGN_IN}\n  Password     {demo.password_to_show()}\n")
     else:
         say(f"  Owners, platforms and agents can also come from a file: {_python()} manage.py provision FILE.yaml\n")
-    say(f"  Logs are in {plan.data_dir / 'log'}; Ctrl-C stops everything.\n")
+    # A shell starts what it puts into the background deaf to Ctrl-C's signal.
+    kill = "" if sys.stdin and sys.stdin.isatty() else f" or `kill {os.getpid()}`"
+    say(f"  Logs are in {plan.data_dir / 'log'}; Ctrl-C{kill} stops everything.\n")

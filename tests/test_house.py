@@ -49,3 +49,8 @@ def test_no_file_has_the_marks_of_a_merge_that_was_not_finished() -> None:
     files += [path for folder in folders for path in folder.rglob("*") if path.suffix in TEXTS]
     assert len(files) > 500
     assert [path for path in files if re.search(rb"^(<{7} |>{7} )", path.read_bytes(), re.MULTILINE)] == []
+
+
+def test_the_readme_leads_to_every_page_of_the_documentation() -> None:
+    read_on = (ROOT / "README.md").read_text().partition("## Read on")[2]
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"(docs/{page.name})" not in read_on] == []

@@ -62,6 +62,7 @@ class Installation:
         self.process = subprocess.Popen(
             [*MANAGE, "up", "--port", str(self.port), *options],
             env=bare_environment(self.env),
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -41,6 +41,11 @@ def test_the_first_start_serves_and_prints_where(installation: Installation) -> 
     secret = printed.partition("good for that alone:")[2].split()[0]
     assert secret == set_up_secret(key=(installation.data / "keys" / "secret_key").read_text().strip())
     assert not [log.name for log in (installation.data / "log").iterdir() if secret in log.read_text(errors="replace")]
+    assert installation.process is not None
+    steps = ["Making a database and starting it …", "Starting Valkey …", "Checking settings, migrating the database …",
+             "Starting web server and workers …"]  # fmt: skip
+    assert [line for line in printed.splitlines() if line.endswith("…")] == steps
+    assert f"Ctrl-C or `kill {installation.process.pid}` stops everything." in printed
     assert installation.health() == 200
     assert set(installation.processes().values()) == {
         "up", "web", "worker", "sweeper", "messenger", "beat", "valkey", "postgres",
