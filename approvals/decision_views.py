@@ -20,7 +20,7 @@ from approvals import passkeys, services
 from approvals.decision_refusals import note_refused_decision
 from approvals.models import ApprovalRequest, Decision
 from approvals.presentation import make_card, sentence_of_decision
-from approvals.said import line_of
+from approvals.said import line_of, line_of_several
 from approvals.step_up import PasskeyDemanded
 from approvals.together import CannotDenyTogether, Denials, Shown, deny_together
 from approvals.transitions import AlreadyDecided, RowTampered, StaleDigest
@@ -83,10 +83,10 @@ def _shown(text: str) -> Shown:
 
 
 def _say_denials(request: MemberRequest, outcome: Denials) -> None:
-    if outcome.denied:
-        count = len(outcome.denied)
-        calls = "1 call" if count == 1 else f"{count} calls"
-        messages.success(request, f"Denied {calls}. Nothing was sent.")
+    if len(outcome.denied) == 1:
+        messages.success(request, line_of(outcome.denied[0]))
+    elif outcome.denied:
+        messages.success(request, line_of_several(outcome.denied))
     for refusal in outcome.refused:
         messages.warning(request, f"{_named(refusal.approval)}: {_why_not(refusal)[0]}")
     for rows, sentence in ((outcome.failed, NOT_DENIED), (outcome.unknown, MAYBE_DENIED)):

@@ -1,6 +1,9 @@
 """The word back to whoever has decided: one line with the call and a link to it, said once, on the page or after it."""
 
+from urllib.parse import urlencode
+
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -23,3 +26,9 @@ def line_of(approval: ApprovalRequest) -> SafeString:
         "so_far": "The call is on its way." if is_approved else "Nothing was sent.",
     }
     return SafeString(render_to_string("approvals/_said_line.html", context).strip())
+
+
+def line_of_several(denied: list[ApprovalRequest]) -> SafeString:
+    """The same for calls of one agent that were denied together; the link leads to the agent's in the history."""
+    history = f"{reverse('approval-history')}?{urlencode({'state': 'denied', 'agent': denied[0].agent_id})}"
+    return format_html('Denied {} calls. Nothing was sent. <a href="{}">View calls</a>', len(denied), history)

@@ -237,7 +237,7 @@ def test_selected_calls_are_denied_each_as_if_it_were_the_only_one(scene: Scene,
     assert (response.status_code, response.headers["Location"]) == (303, "/approvals")
     html = admin.get("/approvals").content.decode()
     for sentence in (
-        "Denied 2 calls. Nothing was sent.",
+        f'Denied 2 calls. Nothing was sent. <a href="/approvals/history?state=denied&amp;agent={free.agent_id}">',
         f"{taken.digest[:12]}: Already approved by approver@acme.example at",
         "This call is not the one you were shown.",
         f"{demanding.digest[:12]}: This scope is decided on with a passkey only.",
