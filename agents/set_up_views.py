@@ -77,6 +77,7 @@ def _made(request: HttpRequest) -> HttpResponse:
     except AlreadySetUp as error:
         raise Http404 from error
     login(request, member.user, backend=BACKEND)
+    request.session["is_new"] = True  # pages on the way lead back to the first steps, as long as this session lasts
     return redirect("first-steps")
 
 

@@ -12,7 +12,7 @@ from agents.first_owner import AlreadySetUp, make_first_owner
 from agents.models import Agent, AgentKey, Member, Owner, User
 from agents.set_up_secret import set_up_secret
 from audit.models import AuditEvent
-from platforms.models import Connection, Grant
+from platforms.models import Connection, Grant, Platform
 from tests.pages.scene import Scene, make_scene, signed_in
 
 GOOD = {
@@ -160,6 +160,18 @@ def test_a_second_one_at_the_same_moment_finds_the_door_closed(monkeypatch: pyte
 
 
 # --- The steps
+
+
+def test_the_pages_on_the_way_lead_back_for_whoever_has_set_up_and_for_nobody_else(db: None) -> None:
+    client = Client()
+    set_up(client)
+    owner = Owner.objects.get()
+    agent = Agent.objects.create(owner=owner, name="reporter", status="active")
+    where = {"base_url": "https://wiki.example.com", "auth": {"type": "bearer"}}
+    platform = Platform.objects.create(owner=owner, slug="wiki", name="Wiki", **where)
+    for path in (f"/agents/{agent.pk}", f"/platforms/{platform.slug}"):
+        assert 'href="/set-up/steps"' in client.get(path).content.decode()
+        assert 'href="/set-up/steps"' not in signed_in(Member.objects.get()).get(path).content.decode()
 
 
 def test_each_step_is_done_when_there_is_what_it_asks_for(scene: Scene, admin: Client) -> None:
