@@ -107,7 +107,7 @@ def test_the_life_of_an_agent(scene: Scene, open_page: OpenPage) -> None:
     page.get_by_role("button", name="Undo : give acme-chat chat:admin back").click()
     expect(page.get_by_role("row", name="chat:admin")).to_contain_text(label)
 
-    page.get_by_label("Under the scope").select_option("acme-chat / chat:admin")
+    page.get_by_label("Under the scope").select_option(value="acme-chat:chat:admin")
     page.get_by_label("Endpoint").fill("/elsewhere")
     page.get_by_role("button", name="Try").click()
     expect(page.locator(".verdict")).to_contain_text("endpoint_scope_mismatch")
