@@ -11,7 +11,7 @@ from django.db.models.functions import RowNumber
 
 from approvals import runs
 from approvals.models import ApprovalRequest
-from platforms.traffic import free_places
+from platforms.circuits import free_places
 
 # The message of a fresh decision gets this long before the sweep sends another.
 _HEAD_START = timedelta(seconds=3)

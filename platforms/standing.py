@@ -9,8 +9,8 @@ from django.db.models import Count, Prefetch, Q
 
 from agents.models import Owner
 from platforms.catalogue import Entry, entries
+from platforms.circuits import Circuit, circuits_of
 from platforms.models import Connection, Platform, Scope
-from platforms.traffic import Circuit, circuits_of
 
 MOST = 200  # on the page, by name
 UNSORTED = "Other"

@@ -12,12 +12,11 @@ While Valkey is away calls go on, without limit and circuit: both are against lo
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from typing import Literal, cast
 from uuid import UUID, uuid4
 
@@ -29,11 +28,11 @@ from django.utils import timezone
 
 from audit.events import Actor, Event, Result
 from audit.records import record
+from platforms.circuits import keys_of, longest_lease, valkey
 from platforms.client import PlatformResponse, PlatformUnreachable
 
 logger = logging.getLogger(__name__)
 
-_NO_LIMIT = 1_000_000
 _FORGOTTEN_AFTER = timedelta(days=7)  # a circuit that nobody has called any more
 _FAILURES_KEPT = timedelta(minutes=10)  # failures further apart are not "in a row"
 _SYSTEM = Actor("system", "circuit", "AgentValet")
@@ -121,15 +120,6 @@ class Turn:
         self.verdict = Verdict.NOTHING if error.code in _NOT_THE_PLATFORMS else Verdict.FAILED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Circuit:
-    """How a circuit stands, for people. `until` is set while it is open."""
-
-    state: Literal["closed", "open", "half-open", "unknown"]
-    failures: int = 0
-    until: datetime | None = None
-
-
 @contextmanager
 def turn(*, owner_id: UUID, platform: str, timeout: float, now: datetime) -> Iterator[Turn]:
     """Take a place for as long as the block runs, and tell the circuit what came of it.
@@ -152,58 +142,6 @@ def turn(*, owner_id: UUID, platform: str, timeout: float, now: datetime) -> Ite
         _leave(owner_id, platform, taken)
 
 
-def circuit_of(*, owner_id: UUID, platform: str, now: datetime) -> Circuit:
-    """How the circuit stands; "unknown" while Valkey is away."""
-    return circuits_of(owner_id=owner_id, platforms=[platform], now=now)[0]
-
-
-def circuits_of(*, owner_id: UUID, platforms: Sequence[str], now: datetime) -> list[Circuit]:
-    """The same for many platforms of one owner, in one question."""
-    question = _client(settings.REDIS_URL).pipeline(transaction=False)
-    for platform in platforms:
-        question.hgetall(_keys(owner_id, platform)[1])
-    try:
-        return [_read_circuit(kept, now) for kept in question.execute()]
-    except redis.RedisError:
-        return [Circuit(state="unknown")] * len(platforms)
-
-
-def free_places(calls: Sequence[tuple[UUID, str]], *, now: datetime) -> list[int]:
-    """For each owner's platform how many calls may begin now, as `turn` sees it: a hint, for nothing is taken.
-
-    None while the circuit is open, one for the probe. While Valkey is away there is no limit.
-    """
-    at, longest, pause = now.timestamp() * 1000, _longest() * 1000, settings.CIRCUIT_SECONDS * 1000
-    question = _client(settings.REDIS_URL).pipeline(transaction=False)
-    for owner_id, platform in calls:
-        under_way, circuit = _keys(owner_id, platform)
-        question.zcount(under_way, at, at + longest)
-        question.hgetall(circuit)
-    try:
-        answers = question.execute()
-    except redis.RedisError:
-        return [_NO_LIMIT] * len(calls)
-    free = []
-    for taken, kept in zip(answers[::2], answers[1::2], strict=True):
-        limit = settings.PLATFORM_CONCURRENCY if settings.PLATFORM_CONCURRENCY > 0 else _NO_LIMIT
-        if b"open_until" in kept:
-            closed_until, probe_until = float(kept[b"open_until"]), float(kept.get(b"probe_until", b"0"))
-            is_open = at < closed_until <= at + pause or at < probe_until <= at + longest
-            limit = 0 if is_open else min(1, limit)
-        free.append(max(0, limit - taken))
-    return free
-
-
-def _read_circuit(kept: dict[bytes, bytes], now: datetime) -> Circuit:
-    failures = int(kept.get(b"failures", b"0"))
-    if b"open_until" not in kept:
-        return Circuit(state="closed", failures=failures)
-    until = datetime.fromtimestamp(float(kept[b"open_until"]) / 1000, tz=now.tzinfo)
-    if now < until:
-        return Circuit(state="open", failures=failures, until=until)
-    return Circuit(state="half-open", failures=failures)
-
-
 def _enter(owner_id: UUID, platform: str, taken: Turn, timeout: float, now: datetime) -> None:
     arguments = [
         _milliseconds(now),
@@ -211,10 +149,10 @@ def _enter(owner_id: UUID, platform: str, taken: Turn, timeout: float, now: date
         str(math.ceil((timeout + settings.LEASE_MARGIN) * 1000)),
         str(settings.PLATFORM_CONCURRENCY),
         str(math.ceil(settings.CIRCUIT_SECONDS * 1000)),
-        str(math.ceil(_longest() * 1000)),
+        str(math.ceil(longest_lease() * 1000)),
     ]
     try:
-        answer = _client(settings.REDIS_URL).eval(_ENTER, 2, *_keys(owner_id, platform), *arguments)
+        answer = valkey(settings.REDIS_URL).eval(_ENTER, 2, *keys_of(owner_id, platform), *arguments)
     except redis.RedisError as error:
         logger.warning("calls go on without limit and circuit, Valkey does not answer: %s", error)
         return
@@ -247,7 +185,7 @@ def _leave(owner_id: UUID, platform: str, taken: Turn) -> None:
         str(int(_FORGOTTEN_AFTER.total_seconds() * 1000)),
     ]
     try:
-        change = cast(bytes, _client(settings.REDIS_URL).eval(_LEAVE, 2, *_keys(owner_id, platform), *arguments))
+        change = cast(bytes, valkey(settings.REDIS_URL).eval(_LEAVE, 2, *keys_of(owner_id, platform), *arguments))
     except redis.RedisError as error:
         logger.warning("a place among the calls to a platform ends with its lease, Valkey does not answer: %s", error)
         return
@@ -269,19 +207,5 @@ def _leave(owner_id: UUID, platform: str, taken: Turn) -> None:
         logger.exception("the circuit of %s was %s, and that could not be put on record", platform, change.decode())
 
 
-def _longest() -> float:
-    """Seconds of the longest lease of a place."""
-    return float(max(settings.DIRECT_TIMEOUT, settings.APPROVED_TIMEOUT) + settings.LEASE_MARGIN)
-
-
-def _keys(owner_id: UUID, platform: str) -> tuple[str, str]:
-    return f"traffic:{owner_id}:{platform}:calls", f"traffic:{owner_id}:{platform}:circuit"
-
-
 def _milliseconds(now: datetime) -> str:
     return f"{now.timestamp() * 1000:.3f}"
-
-
-@lru_cache(maxsize=4)
-def _client(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)

@@ -16,7 +16,8 @@ from redis import Redis
 from approvals.execution import execute
 from approvals.models import ApprovalRequest
 from audit.models import AuditEvent
-from platforms.traffic import PlatformBlocked, Turn, Verdict, circuit_of, turn
+from platforms.circuits import circuit_of
+from platforms.traffic import PlatformBlocked, Turn, Verdict, turn
 from tests.approvals.test_actions_api import READ, events, post
 from tests.approvals.test_decisions import approve
 from tests.approvals.test_observe import CALL, observe
