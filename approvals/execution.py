@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from approvals import runs
 from approvals.binding import Tampered
+from approvals.checks import is_in_order
 from approvals.concurrency import in_worker
 from approvals.envelope import Answer
 from approvals.rights import RightLost
@@ -20,7 +21,7 @@ from approvals.sending import CannotSend, send
 from crash_points import Point, crash_point
 from notifications.sweeping import going_on
 from platforms.client import PlatformUnreachable
-from platforms.held_access import HeldAccess, hold_access
+from platforms.held_access import HeldAccess, hold_access, renewed_connection
 from platforms.renewals import NoAccess
 from platforms.traffic import PlatformBlocked, Turn, turn
 from platforms.usage import note_use
@@ -34,7 +35,7 @@ MAYBE_SENT = (
 
 
 def execute(*, approval_id: UUID, now: datetime) -> None:
-    """Run an approved call, once: get an access token if it takes one and the platform's turn, claim, send, record.
+    """Run an approved call, once: get an access token if it takes one, and the platform's turn; claim, send, record.
 
     Does nothing for a row that is not to be run. A row whose platform cannot be called now, whose token URL is away, or
     whose owner has all the threads that it may have, is left as it is for a later sweep: it holds no thread while it
@@ -51,14 +52,17 @@ def execute(*, approval_id: UUID, now: datetime) -> None:
 
 
 def _prepare(approval_id: UUID, waiting: Waiting, *, now: datetime) -> None:
+    connection = renewed_connection(owner_id=waiting.owner_id, connection_id=waiting.connection_id)
+    if connection is None or not is_in_order(approval_id, now=now):  # nothing to get, or the claim refuses it
+        _take_turn(approval_id, waiting, None, now=now)
+        return
     began = time.monotonic()
-    timeout = settings.APPROVED_TIMEOUT / 2
     try:
-        held = hold_access(owner_id=waiting.owner_id, connection_id=waiting.connection_id, timeout=timeout)
+        held = hold_access(connection, timeout=settings.APPROVED_TIMEOUT / 2)
     except NoAccess as error:
         runs.turn_away(approval_id=approval_id, why=str(error), reason=error.reason, now=_later(now, began))
         return
-    _take_turn(approval_id, waiting, held, now=now if held is None else _later(now, began))
+    _take_turn(approval_id, waiting, held, now=_later(now, began))
 
 
 def _later(now: datetime, began: float) -> datetime:

@@ -7,16 +7,16 @@ from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 from django.db.models import Q
 
-from approvals.binding import Form, Tampered, check_row, check_seal
+from approvals.binding import Form, Tampered
+from approvals.checks import UNCHECKED, checked
 from approvals.envelope import Answer, meta
 from approvals.late_answers import note_late
 from approvals.models import ApprovalRequest, Decision
-from approvals.on_record import check_asked, check_decided
-from approvals.outcome_record import OUTCOME, check_not_ended, check_repeat, outcome_digest
-from approvals.rights import START_WITHIN, RightLost, current_coverage
+from approvals.outcome_record import OUTCOME, outcome_digest
+from approvals.rights import START_WITHIN, RightLost
 from approvals.rows import (
     SYSTEM,
     hold_queue_and_head,
@@ -25,7 +25,6 @@ from approvals.rows import (
     record_change,
     save_changes,
 )
-from approvals.step_up import check_demand, check_evidence
 from audit.events import JSON, Event, Result
 from crash_points import Point, crash_point
 from notifications.sweeping import going_on
@@ -80,13 +79,20 @@ def waiting(approval_id: UUID) -> Waiting | None:
 def turn_away(*, approval_id: UUID, why: str, reason: str, now: datetime) -> None:
     """End a call that its platform or its token URL has let wait for AGENTVALET_PLATFORM_WAIT; before, let it wait.
 
-    `why` is one sentence, `reason` its code.
+    `why` is one sentence, `reason` its code. What was tampered with, or has lost a right, ends with that instead.
     """
     with transaction.atomic(durable=True):
         row = locked_rows().unclaimed().filter(pk=approval_id, decided_at__lte=now - patience()).first()
-        if row is not None:
-            minutes = round(patience().total_seconds() / 60, 1)
-            _fail(row, f"{why} The call waited {minutes:g} minutes for it. Nothing was sent.", now=now, reason=reason)
+        if row is None:
+            return
+        hold_queue_and_head(row.owner_id)
+        try:
+            checked(row, now=now)
+        except (Tampered, RightLost) as error:
+            _refuse(row, error, now=now)
+            return
+        minutes = round(patience().total_seconds() / 60, 1)
+        _fail(row, f"{why} The call waited {minutes:g} minutes for it. Nothing was sent.", now=now, reason=reason)
 
 
 def claim(*, approval_id: UUID, now: datetime) -> Claim:
@@ -114,28 +120,10 @@ def claim(*, approval_id: UUID, now: datetime) -> Claim:
             raise NotRunnable
         hold_queue_and_head(approval.owner_id)
         try:
-            form = check_row(approval)
-            check_seal(approval)
-            check_evidence(approval)
-            check_asked(approval)
-            check_decided(approval)
-            check_not_ended(approval)
-            check_repeat(approval)
-            coverage = current_coverage(approval=approval, form=form, now=now)
-            check_demand(approval, coverage)
-        except Tampered as error:
+            form, coverage = checked(approval, now=now)
+        except (Tampered, RightLost) as error:
             refusal = error
-            sentence = f"Refused: {error}. Nothing was sent."
-            _fail(approval, sentence, now=now, event=Event.APPROVAL_TAMPERED, result=Result.DENIED)
-        except RightLost as error:
-            refusal = error
-            _fail(approval, f"{error} Nothing was sent.", now=now, result=Result.DENIED, reason=error.reason)
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("approval %s could not be checked", approval_id)
-            refusal = RightLost("unexpected", "The call could not be checked.")
-            _fail(approval, f"{refusal} Nothing was sent.", now=now, reason=refusal.reason)
+            _refuse(approval, error, now=now)
         else:
             approval.execution_started_at = now
             save_changes(approval, "execution_started_at")
@@ -228,6 +216,16 @@ def give_up_lost(*, now: datetime, limit: int = 500) -> int:
             lose(approval_id=pk, error=OUTCOME_UNKNOWN, reason="worker_lost", now=now)
             given_up += 1
     return given_up
+
+
+def _refuse(approval: ApprovalRequest, refusal: Tampered | RightLost, *, now: datetime) -> None:
+    """End a call that must not be sent. The caller holds the row's lock and has seen that it has no outcome."""
+    if isinstance(refusal, Tampered):
+        sentence = f"Refused: {refusal}. Nothing was sent."
+        _fail(approval, sentence, now=now, event=Event.APPROVAL_TAMPERED, result=Result.DENIED)
+        return
+    result = Result.ERROR if refusal.reason == UNCHECKED else Result.DENIED
+    _fail(approval, f"{refusal} Nothing was sent.", now=now, result=result, reason=refusal.reason)
 
 
 def _fail(

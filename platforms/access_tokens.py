@@ -28,18 +28,19 @@ PAUSES_AWAY = timedelta(seconds=2), timedelta(seconds=30)  # the shortest and th
 _LOOK_AGAIN = (0.05, 0.4)  # seconds: the first wait for somebody else, and the longest
 
 
-def access_token(*, connection_id: UUID, version: int, timeout: float) -> str:
+def access_token(*, connection_id: UUID, version: int, timeout: float, patience: float = TIMEOUT) -> str:
     """An access token that is good for a while, renewed if need be. Not inside a transaction.
 
-    Waits for up to `timeout` seconds, for somebody else who is renewing it or for its own exchange; none is begun in
-    the last LEAST seconds of it, or the last half. Where storing what was got takes several tries it takes longer.
+    Waits for up to `timeout` seconds, for its own exchange or somebody else's, for that one at most `patience` seconds;
+    none is begun in the last LEAST seconds of it, or the last half. Where storing what was got takes several tries it
+    takes longer.
 
     Raises:
         NoAccess: the grant was refused (`reauth_needed`; the connection says so from then on), no token could be had
             in time (`token_unavailable`), or the credential is not of this version any more (`credential_changed`).
         DestinationChanged, VaultError, KeyServiceError
     """
-    deadline, least = time.monotonic() + timeout, min(LEAST, timeout / 2)
+    began, least = time.monotonic(), min(LEAST, timeout / 2)
     wait, longest = _LOOK_AGAIN
     while True:
         row = _row(connection_id, version)
@@ -50,11 +51,14 @@ def access_token(*, connection_id: UUID, version: int, timeout: float) -> str:
             return token
         if row.failed_at is not None and row.failed_at <= now < row.failed_at + _pause(row):
             raise NoAccess(row.failure, row.failure_text)
-        left = deadline - time.monotonic()
+        waited = time.monotonic() - began
+        left = timeout - waited
         if left <= 0:
             raise NoAccess("token_unavailable", "The access was being renewed, and that took too long.")
         if left >= least and _take_lease(row, now):
             return renew(connection_id, version, row.serial, replaced=kept, timeout=min(TIMEOUT, left))
+        if waited >= patience:
+            raise NoAccess("token_unavailable", "The access is being renewed.")
         client.release_connection()
         time.sleep(min(wait, left))
         wait = min(wait * 1.5, longest)

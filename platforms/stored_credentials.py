@@ -67,16 +67,17 @@ def put(connection: Connection, intake: Intake) -> None:
         connection.status = ConnectionStatus.UNTESTED
 
 
-def credential_of(connection: Connection, *, timeout: float = TIMEOUT) -> str:
-    """The credential in clear, for one call to its platform; of one that is renewed, an access token. Not inside a
-    transaction.
+def credential_of(connection: Connection, *, timeout: float = TIMEOUT, patience: float = TIMEOUT) -> str:
+    """The credential in clear, for one call to its platform; of one that is renewed, an access token, waited for as
+    `access_token` says. Not inside a transaction.
 
     Raises DestinationChanged, NoAccess, VaultError, KeyServiceError.
     """
     destinations.check(connection)
     credential = _opened(connection)
     if is_renewed(parse_auth(connection.platform.auth), credential):
-        return access_token(connection_id=connection.pk, version=connection.credential_version, timeout=timeout)
+        version = connection.credential_version
+        return access_token(connection_id=connection.pk, version=version, timeout=timeout, patience=patience)
     return credential
 
 

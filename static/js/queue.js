@@ -96,7 +96,7 @@
     const [typed, field] = [card, next].map((part) => part.querySelector(".deny-reason"));
     if (typed && field) field.value = typed.value;
     const [ticked, box] = [card, next].map((part) => part.querySelector("[name=selected]"));
-    if (ticked && box) box.checked = ticked.checked;
+    if (ticked && box) box.checked = ticked.checked && ticked.value === box.value; // a changed call was not ticked
     card.replaceWith(next);
     if (focused) next.querySelector("summary, a").focus({ preventScroll: true });
   };

@@ -9,9 +9,10 @@
   const button = form.querySelector("[data-deny-selected]");
   const text = form.querySelector("[data-selection-text]");
   const rule = text.textContent;
-  let asked = 0; // how many the open question is about
+  let asked = ""; // which calls, as they were displayed, the open question is about
 
   const selected = () => [...document.querySelectorAll('#queue [name="selected"]:checked')];
+  const named = (boxes) => boxes.map((box) => box.value).join();
   const cardOf = (box) => box.closest("[data-card]");
   const nameOf = (box) => {
     const name = document.createElement("bdi");
@@ -30,13 +31,13 @@
     button.textContent = chosen.length ? `Deny ${chosen.length} selected` : "Deny selected";
     if (others) text.replaceChildren("Only calls of ", nameOf(chosen[0]), " can be added: one agent’s are denied together.");
     else text.textContent = rule;
-    if (confirm.open && chosen.length !== asked) confirm.close("");
+    if (confirm.open && named(chosen) !== asked) confirm.close("");
   };
 
   const ask = () => {
     const chosen = selected();
-    asked = chosen.length;
-    const calls = asked === 1 ? "1 call" : `${asked} calls`;
+    asked = named(chosen);
+    const calls = chosen.length === 1 ? "1 call" : `${chosen.length} calls`;
     confirm.querySelector("[data-selected-title]").replaceChildren(`Deny ${calls} of `, nameOf(chosen[0]), "?");
     const reason = form.elements.reason.value.trim();
     confirm.querySelector("[data-selected-reason]").textContent = reason ? `Reason: ${reason}` : "No reason is given.";
@@ -51,7 +52,7 @@
   });
 
   confirm.addEventListener("close", () => {
-    if (confirm.returnValue === "yes" && selected().length === asked) form.requestSubmit(button);
+    if (confirm.returnValue === "yes" && named(selected()) === asked) form.requestSubmit(button);
   });
 
   document.addEventListener("change", (event) => {

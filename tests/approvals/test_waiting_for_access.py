@@ -1,20 +1,26 @@
 """An approved call whose token URL is away for a moment: it waits, unbegun, and is sent once when there is a token."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import JSONField, Value
 from django.test import Client
 from django.utils import timezone
 
+from agents.models import Agent, AgentStatus
+from approvals.checks import checked
 from approvals.execution import execute
 from approvals.forgotten import forgotten
 from approvals.models import ApprovalRequest
+from approvals.runs import turn_away
 from approvals.tasks import execute_approved
 from audit.models import AuditEvent
 from platforms import held_access
 from platforms.access_token_model import AccessToken
-from platforms.models import Connection, Platform
+from platforms.held_access import HeldAccess
+from platforms.models import Platform
 from platforms.renewals import NoAccess
 from platforms.stored_credentials import credential_of
 from tests.approvals.test_decisions import approve
@@ -108,17 +114,11 @@ def _edit_the_address(side: Side) -> None:
     Platform.objects.update(auth={"type": "bearer", "refresh": {"token_url": "http://127.0.0.1:9/token"}})
 
 
-def _move_the_version_back(side: Side) -> None:
-    """As whoever can write the database may: the version is that of the decision, the token that of another."""
-    Connection.objects.update(credential_version=1)
-
-
 @pytest.mark.parametrize(
-    ("begin", "meanwhile", "error"),
+    ("meanwhile", "error"),
     [
-        (1, _reauthenticate, "The connection's credential was replaced after the request."),
-        (1, _edit_the_address, "is not what this server has stored"),
-        (2, _move_the_version_back, "Nothing was sent."),
+        (_reauthenticate, "The connection's credential was replaced after the request."),
+        (_edit_the_address, "is not what this server has stored"),
     ],
 )
 def test_a_token_is_sent_only_with_the_credential_and_to_the_address_that_it_was_got_for(
@@ -126,14 +126,11 @@ def test_a_token_is_sent_only_with_the_credential_and_to_the_address_that_it_was
     platform: CountingPlatform,
     tokens: TokenService,
     monkeypatch: pytest.MonkeyPatch,
-    begin: int,
     meanwhile: Any,
     error: str,
 ) -> None:
     renewed(acme, tokens, "good-refresh-token-1")
     approval = approve(acme, submit(acme))
-    if begin == 2:
-        give(acme, grant("good-refresh-token-2"))
 
     def then(*asked: Any, **named: Any) -> str:
         token = credential_of(*asked, **named)
@@ -145,23 +142,81 @@ def test_a_token_is_sent_only_with_the_credential_and_to_the_address_that_it_was
     assert (len(tokens.requests), platform.requests) == (1, [])
 
 
-@pytest.mark.parametrize("auth", [{}, {"type": "bearer", "refresh": {"token_url": "nowhere"}}])
+def test_a_token_of_another_version_is_left_alone(acme: Side, platform: CountingPlatform, tokens: TokenService) -> None:
+    connection = renewed(acme, tokens, "good-refresh-token-1")
+    _, coverage = checked(approve(acme, submit(acme)), now=timezone.now())
+    other = HeldAccess(connection_id=connection.pk, version=2, token="of-another-version")
+    assert coverage.credential(held=other) == platform.token
+
+
+@pytest.mark.parametrize("auth", [{}, [], 5, None, {"type": "bearer", "refresh": {"token_url": "nowhere"}}])
 def test_a_platform_that_cannot_be_read_any_more_ends_the_call(acme: Side, tokens: TokenService, auth: Any) -> None:
     renewed(acme, tokens, "good-refresh-token-1")
     approval = approve(acme, submit(acme))
-    Platform.objects.update(auth=auth)
+    Platform.objects.update(auth=Value(auth, JSONField()))
     assert run(approval).execution_error == "The call could not be checked. Nothing was sent."
     assert tokens.requests == []
 
 
-def test_no_token_is_got_with_the_connection_of_a_stranger(acme: Side, stranger: Side, tokens: TokenService) -> None:
-    theirs = renewed(stranger, tokens, "good-refresh-token-9")
-    assert held_access.hold_access(owner_id=acme.owner.pk, connection_id=theirs.pk, timeout=5) is None
+def _edit_the_scope(approval: ApprovalRequest) -> None:
+    ApprovalRequest.objects.filter(pk=approval.pk).update(scope="chat:admin")
+
+
+def _suspend(approval: ApprovalRequest) -> None:
+    Agent.objects.filter(pk=approval.agent_id).update(status=AgentStatus.SUSPENDED)
+
+
+@pytest.mark.parametrize(
+    ("edit", "event", "error"),
+    [(_edit_the_scope, "approval.tampered", "Refused: "), (_suspend, "approval.failed", "The agent is suspended.")],
+)
+def test_what_must_not_be_sent_is_refused_at_once_and_no_token_asked_for(
+    acme: Side, tokens: TokenService, edit: Callable[[ApprovalRequest], None], event: str, error: str
+) -> None:
+    renewed(acme, tokens, "down-refresh-token-1")
+    approval = approve(acme, submit(acme))
+    edit(approval)
+    row = run(approval)
+    assert (events(row)[-1], str(row.execution_error)[: len(error)]) == (event, error)
     assert tokens.requests == []
 
 
-def test_the_token_is_in_no_text_of_what_holds_it(acme: Side, platform: CountingPlatform, tokens: TokenService) -> None:
+@pytest.mark.parametrize(
+    ("edit", "event", "error"),
+    [(_edit_the_scope, "approval.tampered", "Refused: "), (_suspend, "approval.failed", "The agent is suspended.")],
+)
+def test_what_has_waited_too_long_ends_with_what_is_wrong_with_it(
+    acme: Side, edit: Callable[[ApprovalRequest], None], event: str, error: str
+) -> None:
+    approval = approve(acme, submit(acme))
+    edit(approval)
+    turn_away(approval_id=approval.pk, why="It is away.", reason="away", now=timezone.now() + timedelta(seconds=601))
+    row = ApprovalRequest.objects.get(pk=approval.pk)
+    assert (events(row)[-1], str(row.execution_error)[: len(error)]) == (event, error)
+
+
+def test_who_finds_somebody_else_renewing_comes_again_and_keeps_no_thread(
+    acme: Side, platform: CountingPlatform, tokens: TokenService
+) -> None:
     connection = renewed(acme, tokens, "good-refresh-token-1")
-    held = held_access.hold_access(owner_id=acme.owner.pk, connection_id=connection.pk, timeout=5)
+    approval = approve(acme, submit(acme))
+    AccessToken.objects.create(
+        connection_id=connection.pk, credential_version=1, renewing_until=timezone.now() + timedelta(seconds=30)
+    )
+    with pytest.raises(NoAccess, match="being renewed"):
+        credential_of(connection, timeout=3600, patience=0.1)
+    execute(approval_id=approval.pk, now=timezone.now())
+    assert ApprovalRequest.objects.get(pk=approval.pk).execution_started_at is None
+    assert (tokens.requests, platform.requests) == ([], [])
+
+
+def test_no_token_is_got_with_the_connection_of_a_stranger(acme: Side, stranger: Side, tokens: TokenService) -> None:
+    theirs = renewed(stranger, tokens, "good-refresh-token-9")
+    assert held_access.renewed_connection(owner_id=stranger.owner.pk, connection_id=theirs.pk) == theirs
+    assert held_access.renewed_connection(owner_id=acme.owner.pk, connection_id=theirs.pk) is None
+
+
+def test_the_token_is_in_no_text_of_what_holds_it(acme: Side, platform: CountingPlatform, tokens: TokenService) -> None:
+    held = held_access.hold_access(renewed(acme, tokens, "good-refresh-token-1"), timeout=5)
     assert held is not None
     assert (held.token, platform.token in repr(held)) == (platform.token, False)
