@@ -70,9 +70,9 @@ def revealed(text: str, secrets: Iterable[Secret]) -> SafeString:
 
 def marked(text: str, secrets: Iterable[Secret]) -> SafeString:
     """The same without isolation from what is around it."""
-    html, done = "", 0
+    html, done = [], 0
     for one in secrets:
-        html += marked_html(pieces(text[done : one.start]))
-        html += masked_html(SafeString(f"<bdi>{marked_html(pieces(text[one.start : one.end]))}</bdi>"), one.length)
+        html.append(marked_html(pieces(text[done : one.start])))
+        html.append(masked_html(SafeString(f"<bdi>{marked_html(pieces(text[one.start : one.end]))}</bdi>"), one.length))
         done = one.end
-    return SafeString(html + marked_html(pieces(text[done:])))
+    return SafeString("".join([*html, marked_html(pieces(text[done:]))]))

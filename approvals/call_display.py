@@ -56,6 +56,16 @@ def read_call(approval: ApprovalRequest, *, listed: bool) -> Call | None:
         return None
 
 
+def read_action(approval: ApprovalRequest) -> SafeString | None:
+    """The `action` of the row's call, without laying out the rest of it; None if it cannot be read."""
+    form, _ = _stored_form(approval)
+    try:
+        return reveal_html(_action(form)) if form else None
+    except Exception:
+        logger.exception("the call of approval %s cannot be named", approval.pk)
+        return None
+
+
 def read_answer(approval: ApprovalRequest) -> Payload | None:
     """What the agent is told the platform said, from the database: of a long answer only the beginning is read."""
     if approval.executed_at is None:

@@ -55,12 +55,12 @@ def _form_rows(body: str, show: Show) -> Iterator[Row]:
     """https://url.spec.whatwg.org/#urlencoded-parsing, and what is no UTF-8 as U+FFFD."""
     for field in _split(body, "&"):
         name, sign, value = field.partition("=")
-        row: str = _string(unquote_plus(name), "key", show)
+        row: list[str] = [_string(unquote_plus(name), "key", show)]
         if sign:
             shown = unquote_plus(value)
             string = _string(shown, "string", show)
-            row += " = " + (masked_html(string, len(shown)) if value and hides(unquote_plus(name), value) else string)
-        yield 0, SafeString(row)
+            row += [" = ", masked_html(string, len(shown)) if value and hides(unquote_plus(name), value) else string]
+        yield 0, _joined(row)
 
 
 def _text_rows(body: str, secrets: Iterator[Secret]) -> Iterator[Row]:
@@ -89,32 +89,38 @@ def _split(text: str, by: str) -> Iterator[str]:
 
 
 def _json_rows(body: str, show: Show) -> Iterator[Row]:
-    depth, row, before = 0, "", ""
+    depth, before = 0, ""
+    row: list[str] = []  # joined once: adding to a text copies it, and one row may be all of the body
     for symbol, after, secret in json_tokens(body):
         if symbol in {"{", "["}:
-            row += symbol
+            row.append(symbol)
             if after not in {"}", "]"}:
-                yield depth, SafeString(row)
-                depth, row = depth + 1, ""
+                yield depth, _joined(row)
+                depth, row = depth + 1, []
         elif symbol in {"}", "]"}:
             if before not in {"{", "["}:
-                yield depth, SafeString(row)
-                depth, row = depth - 1, ""
-            row += symbol
+                yield depth, _joined(row)
+                depth, row = depth - 1, []
+            row.append(symbol)
         elif symbol == ",":
-            yield depth, SafeString(row + symbol)
-            row = ""
+            yield depth, _joined([*row, symbol])
+            row = []
         elif symbol == ":":
-            row += ": "
+            row.append(": ")
         elif (value := value_of(symbol)) is not None and after == ":":
-            row += _string(value, "key", show)
+            row.append(_string(value, "key", show))
         else:
             parts = secret.parts if secret else ()
             shown = _literal(symbol) if value is None else _string(value, "string", show, parts)
             hidden = secret is not None and not parts and symbol not in _SAYS_NOTHING
-            row += masked_html(shown, len(symbol if value is None else value)) if hidden else shown
+            row.append(masked_html(shown, len(symbol if value is None else value)) if hidden else shown)
         before = symbol
-    yield depth, SafeString(row)
+    yield depth, _joined(row)
+
+
+def _joined(row: list[str]) -> SafeString:
+    """Of what is escaped already."""
+    return SafeString("".join(row))
 
 
 def _literal(symbol: str) -> SafeString:
@@ -122,12 +128,14 @@ def _literal(symbol: str) -> SafeString:
 
 
 def _string(value: str, what: str, show: Show, secrets: Iterable[Secret] = ()) -> SafeString:
-    html, done = "", 0
+    html: list[str] = []
+    done = 0
     for one in secrets:
         secret = SafeString(f"<bdi>{show(value[one.start : one.end])}</bdi>")
-        html, done = f"{html}{show(value[done : one.start])}{masked_html(secret, one.length)}", one.end
+        html += [show(value[done : one.start]), masked_html(secret, one.length)]
+        done = one.end
     attribute = f' class="json-{what}"' if show is coloured else ""
-    return SafeString(f"<bdi{attribute}>&quot;{html}{show(value[done:])}&quot;</bdi>")
+    return SafeString(f"<bdi{attribute}>&quot;{_joined(html)}{show(value[done:])}&quot;</bdi>")
 
 
 def coloured(text: str) -> str:

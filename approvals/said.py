@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal_html
-from approvals.call_display import read_call
+from approvals.call_display import read_action
 from approvals.models import ApprovalRequest, Decision
 
 
@@ -17,8 +17,7 @@ def line_of(approval: ApprovalRequest) -> SafeString:
 
     `approval` has its `form`; where that cannot be read, the call is named by platform and scope.
     """
-    call = read_call(approval, listed=True)
-    named = call.action if call is not None else reveal_html(f"{approval.platform} {approval.scope}")
+    named = read_action(approval) or reveal_html(f"{approval.platform} {approval.scope}")
     is_approved = approval.decision == Decision.APPROVED
     context = {
         "approval": approval,

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from agents.models import Agent
-from approvals import services
+from approvals import call_display, services
 from approvals.models import ApprovalRequest, Decision
 from audit.models import AuditEvent
 from platforms.models import Scope
@@ -53,6 +53,15 @@ def test_approve_answers_with_the_card_processing(scene: Scene, admin: Client) -
     assert "data-decide" not in html
     row = now_in_database(approval)
     assert (row.decision, row.decided_by, row.decided_via) == (Decision.APPROVED, "admin@acme.example", "dashboard")
+
+
+def test_the_word_back_names_the_call_without_laying_it_out(
+    scene: Scene, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approval = scene.submit({"n": 1})
+    monkeypatch.setattr(call_display, "_lay_out", None)  # calling it fails
+    html = press(admin, "deny", approval).content.decode()
+    assert word_back(html, approval) == "Denied: POST /api/messages of deploy-bot. Nothing was sent. View call"
 
 
 def test_deny_answers_with_the_word_back_alone(scene: Scene, admin: Client) -> None:

@@ -46,6 +46,7 @@ BODIES: dict[str, Callable[[int], str]] = {
     "line breaks": lambda size: json.dumps("\n" * (size // 2)),
     "one string": lambda size: json.dumps("a" * (size - 2)),
     "quotes": lambda size: json.dumps('"' * (size // 2)),
+    "secrets of a query": lambda size: json.dumps({"query": f"{{{'pwd:1,' * ((size - 20) // 6)}}}"}),
 }
 EVERY_BODY = pytest.mark.parametrize("kind", BODIES)
 
