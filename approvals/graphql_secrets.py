@@ -12,8 +12,9 @@ from agents.secret_names import is_secret
 
 _IGNORED = r"(?:[\s,\ufeff]|#[^\n\r]*+)*+"
 _BEGINS = re.compile(_IGNORED + r"(?:\{|(?:query|mutation|subscription|fragment)\b)")
+# No lookaround under a possessive quantifier: Python 3.11.2 goes on after it where a last try has ended.
 _TOKEN = re.compile(
-    r'(?P<text>"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z|.)|"(?:[^"\\\n\r]|\\.)*+"?|-?[0-9][\w.+-]*+)'
+    r'(?P<text>"""(?:"{0,2}(?:[^"\\]|\\.))*+(?:"""|\Z|.)|"(?:[^"\\\n\r]|\\.)*+"?|-?[0-9][\w.+-]*+)'
     rf"|(?P<name>\$?[A-Za-z_]\w*+)(?P<colon>{_IGNORED}:)?|#[^\n\r]*+|[\[\]{{}}()=!]",
     re.DOTALL,
 )

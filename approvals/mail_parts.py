@@ -28,8 +28,8 @@ _TEXT = r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~.]++"
 _QUOTED = r'"[^"\\@<>;:\x00-\x1f\x7f]*+"'
 _WORD = rf"(?:{_TEXT}|{_QUOTED})"
 _ADDRESS = rf"(?!=\?){_TEXT}@[A-Za-z0-9.\-]++"
-_PERSON = re.compile(rf"{_ADDRESS}|(?:{_WORD}(?: ++{_WORD})*+ *+)?+<{_ADDRESS}>")
-_COMMA = re.compile(r'((?:[^",]|"[^"]*")*+)(?:,|\Z)')
+_PERSON = re.compile(rf"{_ADDRESS}|(?:{_WORD}(?: ++{_WORD})* *+)?<{_ADDRESS}>")
+_COMMA = re.compile(r'([^",]*+(?:"[^"]*+"[^",]*+)*)(?:,|\Z)')
 _ENCODED = re.compile(r"=\?([A-Za-z0-9\-]++)\?([bBqQ])\?([!->@-~]*+)\?=")
 _BETWEEN_ENCODED = re.compile(r"(?<=\?=) +(?==\?)")
 _NOT_IN_NAMES = re.compile(r"[@<>,;:\x00-\x1f\x7f]")
