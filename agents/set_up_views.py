@@ -14,30 +14,47 @@ from agents.errors import ApiError
 from agents.first_owner import AlreadySetUp, SetUpRefused, is_needed, make_first_owner
 from agents.http import client_address, stamped
 from agents.join_views import BACKEND
-from agents.profile import PasswordRefused
+from agents.models import User
+from agents.profile import PasswordRefused, check_password_choice
+from agents.set_up_secret import is_set_up_secret
 from agents.throttling import check_rate, network_of
 
 TRIES_PER_MINUTE = 10
 
 
 class SetUpForm(forms.Form):
-    secret = forms.CharField(max_length=100)
-    owner_name = forms.CharField(max_length=200)
-    email = forms.EmailField(max_length=254)
+    """Everything that is wrong is said at once, each at its field; `make_first_owner` holds the rules all the same."""
+
+    secret = forms.CharField(max_length=100, error_messages={"required": "Copy it from the server's console."})
+    owner_name = forms.CharField(max_length=200, error_messages={"required": "Give the organisation a name."})
+    email = forms.EmailField(max_length=254, error_messages={"required": "Type your e-mail address."})
     name = forms.CharField(max_length=200, required=False)
-    password = forms.CharField(max_length=4096, strip=False)
-    again = forms.CharField(max_length=4096, strip=False)
+    password = forms.CharField(max_length=4096, strip=False, error_messages={"required": "Choose a password."})
+    again = forms.CharField(
+        max_length=4096, strip=False, error_messages={"required": "Type the password a second time."}
+    )
+
+    def clean_secret(self) -> str:
+        secret = str(self.cleaned_data["secret"])
+        if not is_set_up_secret(secret):
+            raise forms.ValidationError("That is not the secret that the server has printed on its console.")
+        return secret
+
+    def clean_password(self) -> str:
+        password, typed = str(self.cleaned_data["password"]), self.cleaned_data
+        try:
+            check_password_choice(
+                password=password, user=User(email=typed.get("email", ""), name=typed.get("name", ""))
+            )
+        except PasswordRefused as error:
+            raise forms.ValidationError(str(error)) from error
+        return password
 
     def clean_again(self) -> str:
         again = str(self.cleaned_data["again"])
-        if again != self.cleaned_data.get("password"):
-            raise forms.ValidationError("not the same")
+        if again != self.data.get("password"):
+            raise forms.ValidationError("Type the password twice, the same each time.")
         return again
-
-    def sentence(self) -> str:
-        if "again" in self.errors and "password" not in self.errors:
-            return "Type the password twice, the same each time."
-        return "Fill in everything but your name, with an e-mail address that is one."
 
 
 @never_cache
@@ -59,7 +76,7 @@ def _made(request: HttpRequest) -> HttpResponse:
         return _page(request, error=error.error, status=429, headers=error.headers)
     form = SetUpForm(request.POST)
     if not form.is_valid():
-        return _page(request, error=form.sentence(), status=400)
+        return _page(request, form, status=400)
     data = form.cleaned_data
     try:
         member = make_first_owner(
@@ -73,7 +90,7 @@ def _made(request: HttpRequest) -> HttpResponse:
             now=stamp.now,
         )
     except (SetUpRefused, PasswordRefused) as error:
-        return _page(request, error=str(error), status=400)
+        return _page(request, form, error=str(error), status=400)
     except AlreadySetUp as error:
         raise Http404 from error
     login(request, member.user, backend=BACKEND)
@@ -82,10 +99,21 @@ def _made(request: HttpRequest) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, *, error: str = "", status: int = 200, headers: Mapping[str, str] | None = None
+    request: HttpRequest,
+    form: SetUpForm | None = None,
+    *,
+    error: str = "",
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
+    """The form as it was typed, but for the passwords. The secret stays if it is the right one."""
     typed = {name: request.POST.get(name, "")[:254] for name in ("owner_name", "email", "name")}
-    response = render(request, "set_up/set_up.html", {"error": error, "typed": typed}, status=status)
+    if form is not None and "secret" not in form.errors:
+        typed["secret"] = form.cleaned_data["secret"]
+    wrong = {name: errors[0] for name, errors in form.errors.items()} if form is not None else {}
+    first = next((name for name in SetUpForm.base_fields if name in wrong), "secret")
+    context = {"error": error, "typed": typed, "wrong": wrong, "first": first}
+    response = render(request, "set_up/set_up.html", context, status=status)
     for name, text in (headers or {}).items():
         response[name] = text
     return response

@@ -7,14 +7,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.db.models import Q
+from django.db.models.functions import Length
 
 from agents.models import Agent, Owner
 from approvals.models import ApprovalRequest, Decision
+from approvals.stored_forms import LONG_COLUMNS, read_forms
 from platforms.models import Platform
 
 PER_PAGE = 50
 MOST_CHOICES = 200  # agents and platforms to choose from; further ones are reached by a link from their own pages
-_COLUMNS = ("form", "result_json", "disclosure", "seal")  # long ones
 
 
 class State(StrEnum):
@@ -69,8 +70,9 @@ class Choices(NamedTuple):
 
 
 def list_history(*, owner: Owner, filters: Filters, after: Place | None) -> Page:
-    """One query, along an index: the page begins after a row, not after a number of them."""
-    rows = ApprovalRequest.objects.for_owner(owner).ended().filter(decided_at__isnull=False).defer(*_COLUMNS)
+    """Two queries: the page along an index, begun after a row and not after a number of them, and its shorter calls."""
+    ended = ApprovalRequest.objects.for_owner(owner).ended().filter(decided_at__isnull=False)
+    rows = ended.defer(*LONG_COLUMNS).annotate(form_size=Length("form"))
     if filters.state is not None:
         rows = rows.filter(_STATES[filters.state])
     if filters.agent_id:
@@ -86,6 +88,7 @@ def list_history(*, owner: Owner, filters: Filters, after: Place | None) -> Page
         rows = rows.filter(decided_at__lte=at).filter(Q(decided_at__lt=at) | Q(pk__lt=pk))
     found = list(rows.order_by("-decided_at", "-pk")[: PER_PAGE + 1])
     shown = found[:PER_PAGE]
+    read_forms(shown)
     older = None
     if len(found) > len(shown) and shown[-1].decided_at is not None:
         older = Place(shown[-1].decided_at, shown[-1].pk)

@@ -7,13 +7,16 @@ from datetime import datetime
 from django.utils.safestring import SafeString
 
 from agents.reveal import reveal_html
+from approvals.call_display import read_action
 from approvals.models import ApprovalRequest
 from approvals.presentation import STATE_NAMES, CardState, failure_of, parents_of, state_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One approval that has ended, revealed. `note` says why it failed, why it was denied, or what a person found."""
+    """One approval that has ended, revealed. `note` says why it failed, why it was denied, what a person found, or what
+    the platform answered. `action` is method and path; None where the call is long, or cannot be read.
+    """
 
     approval: ApprovalRequest
     state: CardState
@@ -21,6 +24,7 @@ class Row:
     parent: str  # whose child the agent is, as it was written; "" for nobody's
     platform: SafeString
     scope: SafeString
+    action: SafeString | None
     note: SafeString
 
 
@@ -35,6 +39,8 @@ def _make_row(approval: ApprovalRequest, state: CardState, parent: str) -> Row:
     note = failure_of(approval) or (reveal_html(approval.deny_reason) if approval.deny_reason else SafeString(""))
     if approval.outcome_found:
         note = reveal_html(f"{approval.get_outcome_found_display()}, as {approval.outcome_checked_by} found.")
+    elif not note and approval.result_status is not None:
+        note = SafeString(f"The platform answered {approval.result_status}.")
     return Row(
         approval=approval,
         state=state,
@@ -42,5 +48,6 @@ def _make_row(approval: ApprovalRequest, state: CardState, parent: str) -> Row:
         parent=parent,
         platform=reveal_html(approval.platform),
         scope=reveal_html(approval.scope),
+        action=None if "form" in approval.get_deferred_fields() else read_action(approval),
         note=note,
     )

@@ -8,10 +8,9 @@ from django.db.models.functions import Coalesce, Length, RowNumber
 
 from agents.models import Agent, AgentStatus, Owner
 from approvals.models import ApprovalRequest, Decision
+from approvals.stored_forms import LONG_COLUMNS, read_forms
 
 MOST_CARDS = 50  # of one page that wait, and as many that run; others move up as these are decided
-MOST_BYTES = 128 * 1024  # of calls on one page, as stored; the rest is read, and decided on, one page each
-_COLUMNS = ("form", "result_json", "disclosure", "seal")  # long ones
 
 
 class Listing(NamedTuple):
@@ -28,7 +27,7 @@ def list_queue(*, owner: Owner, now: datetime) -> Listing:
 
     An agent and its children take their turns together.
     """
-    rows = ApprovalRequest.objects.for_owner(owner).defer(*_COLUMNS).annotate(form_size=Length("form"))
+    rows = ApprovalRequest.objects.for_owner(owner).defer(*LONG_COLUMNS).annotate(form_size=Length("form"))
     turn = Window(
         RowNumber(),
         partition_by=[Coalesce("agent__parent_id", "agent_id")],
@@ -39,24 +38,10 @@ def list_queue(*, owner: Owner, now: datetime) -> Listing:
     running = rows.filter(decision=Decision.APPROVED, executed_at__isnull=True)
     total = pending.count()
     chosen = [*waiting, *running.order_by("decided_at")[:MOST_CARDS]]
-    _read_forms(chosen)
+    read_forms(chosen)
     return Listing(
         sorted(chosen, key=lambda row: (row.created_at, row.pk)),
         total,
         hidden_count=max(0, total - len(waiting)),
         has_agents=bool(chosen) or Agent.objects.for_owner(owner).exclude(status=AgentStatus.REVOKED).exists(),
     )
-
-
-def _read_forms(rows: list[ApprovalRequest]) -> None:
-    """Read as many calls as there is room for, the shortest first: a long one takes no room from others."""
-    room, within = MOST_BYTES, []
-    for size, pk in sorted((row.form_size, row.pk) for row in rows):  # type: ignore[attr-defined]  # annotated above
-        room -= size
-        if room < 0:
-            break
-        within.append(pk)
-    forms = dict(ApprovalRequest.objects.filter(pk__in=within).values_list("pk", "form"))
-    for row in rows:
-        if row.pk in forms:
-            row.form = forms[row.pk]

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from approvals import history, services
 from approvals.models import ApprovalRequest
+from approvals.stored_forms import MOST_BYTES
 from approvals.transitions import expire_due
 from audit.models import AuditEvent
 from platforms.models import Platform
@@ -160,6 +161,14 @@ def test_pages_follow_each_other_without_gap_or_repetition(
     assert len(seen) == 8
 
 
+def test_a_row_names_the_call_and_what_the_platform_answered(scene: Scene, admin: Client) -> None:
+    answer(scene, scene.submit({"n": 1}), 201)
+    deny(scene, scene.submit({"n": "x" * MOST_BYTES}))
+    html = get(admin)
+    assert html.count('<code class="history-action"><bdi>POST /api/messages</bdi></code>') == 1
+    assert "The platform answered 201." in html
+
+
 def test_it_takes_as_many_queries_for_a_full_page_as_for_one_row(
     scene: Scene, admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +188,7 @@ def test_it_takes_as_many_queries_for_a_full_page_as_for_one_row(
     assert len(many) == len(few)
     assert not any("OFFSET" in sql for sql in many)
     (rows,) = [sql for sql in many if 'ORDER BY "approvals_approvalrequest"."decided_at" DESC' in sql]
-    assert not any(f'"{column}"' in rows for column in ("form", "result_json", "disclosure", "seal"))
+    assert not any(f'"{column}",' in rows for column in ("form", "result_json", "disclosure", "seal"))
 
 
 def test_the_empty_queue_leads_to_the_history(scene: Scene, admin: Client) -> None:

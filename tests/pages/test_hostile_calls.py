@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 
 from agents.models import Agent
 from approvals.binding import digest_of, read_form, write_form
-from approvals.listing import MOST_BYTES, MOST_CARDS
+from approvals.listing import MOST_CARDS
 from approvals.models import ApprovalRequest, Decision, Queue
 from approvals.payload import MOST_LINES, PLAIN_FROM, lay_out
 from approvals.payload_kinds import Kind

@@ -1,5 +1,6 @@
 """The first run: every page leads to /set-up, the console's secret makes the first owner once, and the steps follow."""
 
+import re
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ def test_what_does_not_do_is_said_and_makes_nothing(db: None, change: dict[str, 
     page = response.content.decode()
     assert (response.status_code, 'role="alert"' in page) == (400, True)
     assert GOOD["password"] not in page
-    assert set_up_secret() not in page
+    assert f'name="secret" value="{set_up_secret()}"' in page
     assert (Owner.objects.count(), User.objects.count()) == (0, 0)
 
 
@@ -128,11 +129,20 @@ def test_a_wrong_secret_is_said_in_a_sentence_and_the_form_stays_filled_in_until
     sentences = ("That is not the secret that the server has printed on its console.", "Too many")
     for answer, sentence in zip((answers[0], answers[-1]), sentences, strict=True):
         page = answer.content.decode()
-        assert sentence in page.partition('role="alert"')[2].partition("</p>")[0]
+        assert sentence in page.partition("<form")[2].partition("</form>")[0]
         for name, text in said.items():
             assert f'name="{name}" value="{escape(text)}"' in page
         assert GOOD["password"] not in page
     assert set_up().status_code == 429
+
+
+def test_everything_that_is_wrong_is_said_at_once_at_its_field_and_the_first_is_where_one_types_on(db: None) -> None:
+    page = set_up(None, owner_name="", email="boss", password="short", again="x").content.decode()
+    marked = re.findall(r'name="(\w+)"[^>]* aria-describedby="wrong-\1"', page)
+    assert (marked, page.count("autofocus")) == (["owner_name", "email", "password", "again"], 1)
+    assert re.search(r'name="owner_name"[^>]* autofocus', page)
+    for sentence in ("Give the organisation a name.", "12 characters", "Type the password twice, the same each time."):
+        assert sentence in page.partition("Nothing was made yet")[2]
 
 
 def test_it_is_a_post_of_our_own_form(db: None) -> None:
