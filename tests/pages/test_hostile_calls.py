@@ -20,6 +20,7 @@ from approvals.listing import MOST_CARDS
 from approvals.models import ApprovalRequest, Decision, Queue
 from approvals.payload import MOST_LINES, PLAIN_FROM, lay_out
 from approvals.payload_kinds import Kind
+from approvals.stored_forms import MOST_BYTES
 from tests.pages.scene import Scene
 
 FRAGMENT = {"X-Fragment": "1"}
