@@ -8,7 +8,7 @@ from agents.authentication import Caller
 from agents.models import Member
 from approvals.asking import Ask, Repeat, past_twins, put_before_person
 from approvals.binding import Form, Tampered, check_row, check_seal, digest_of, write_form
-from approvals.models import ApprovalRequest, Finding
+from approvals.models import ApprovalQuerySet, ApprovalRequest, Decision, Finding
 from approvals.outcome_record import check_outcome, is_found_to_have_happened, repeated_by
 from approvals.rights import RightLost, coverage_of
 from approvals.rows import locked
@@ -37,8 +37,8 @@ def send_again(
 ) -> tuple[ApprovalRequest, bool]:
     """Put the same call before a person once more, as its agent's; returns what waits, and whether it is new.
 
-    Locks: the approval, then the one that it repeats itself; nobody locks an approval that has ended after one that
-    waits.
+    Locks: the approval, then the one that it repeats itself, then what waits of the same call; nobody locks an approval
+    that has ended after one that waits.
 
     Raises:
         ApprovalRequest.DoesNotExist: not a row of the member's owner.
@@ -108,12 +108,13 @@ def _what_counts(approval: ApprovalRequest, member: Member) -> ApprovalRequest:
 
 
 def _waiting_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | None:
-    """The repeat that waits for a person.
+    """The repeat that waits for a person. It goes on waiting until the caller's transaction ends.
 
     Raises:
         CannotRepeat: one was sent, or is about to be.
     """
     repeats = first.repeats.order_by("created_at")
+    _hold_waiting(repeats)
     reached = repeats.reaching().last()
     if reached is None:
         return repeats.pending(now).last()
@@ -122,14 +123,19 @@ def _waiting_repeat(first: ApprovalRequest, now: datetime) -> ApprovalRequest | 
     raise CannotRepeat("It was sent again already: go on from there.", instead=reached)
 
 
+def _hold_waiting(rows: ApprovalQuerySet) -> None:
+    """Lock those that wait, as who decides on one does: none turns from waiting into sent between two looks at it."""
+    waiting = rows.filter(decision=Decision.PENDING).select_for_update(of=("self",), no_key=True)
+    list(waiting.order_by("pk").values_list("pk"))
+
+
 def _check_own_calls(first: ApprovalRequest, digests: set[str]) -> None:
     """Raises CannotRepeat where the agent has asked for the same call since, and it was sent or is about to be."""
-    own = (
-        ApprovalRequest.objects.for_agent(first.agent_id)
-        .reaching()
-        .filter(digest__in=digests, created_at__gt=first.created_at, again_of=None)
+    own = ApprovalRequest.objects.for_agent(first.agent_id).filter(
+        digest__in=digests, created_at__gt=first.created_at, again_of=None
     )
-    later = own.order_by("-created_at").first()
+    _hold_waiting(own)
+    later = own.reaching().order_by("-created_at").first()
     if later is not None:
         raise CannotRepeat("Its agent has asked for the same call since: go on from there.", instead=later)
 

@@ -252,6 +252,14 @@ def test_a_repeat_is_not_asked_for_twice_while_the_first_is_decided(acme: Side) 
         assert ApprovalRequest.objects.filter(again_of=approval).count() == 1
 
 
+def test_a_repeat_is_not_put_beside_the_agents_own_call_while_that_is_decided(acme: Side) -> None:
+    for round_ in range(ROUNDS):
+        approval = lost(acme, body=str(round_))
+        own = submit(acme, body=str(round_))
+        list(together(partial(approve, acme, own), partial(again, acme, approval)))
+        assert list(ApprovalRequest.objects.filter(digest=approval.digest).exclude(pk=approval.pk)) == [own]
+
+
 def test_the_same_call_at_the_same_moment_is_one_card(acme: Side, settings: Settings) -> None:
     settings.MAX_PENDING = 0  # of different calls there is one a round
     for round_ in range(ROUNDS):
