@@ -47,8 +47,11 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.long]
 
 
 @pytest.fixture
-def acme(transactional_db: None, platform: CountingPlatform, settings: Settings) -> Side:
+def acme(
+    transactional_db: None, platform: CountingPlatform, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> Side:
     settings.ANONYMOUS_PER_MINUTE = 1_000_000  # 1,000 rounds with links
+    monkeypatch.setattr("agents.passkey_views.OPTIONS_PER_MINUTE", 0)  # and with passkeys
     return make_side("Acme", base_url=platform.url, token=platform.token)
 
 
