@@ -165,7 +165,7 @@ def test_a_row_names_the_call_and_what_the_platform_answered(scene: Scene, admin
     answer(scene, scene.submit({"n": 1}), 201)
     deny(scene, scene.submit({"n": "x" * MOST_BYTES}))
     html = get(admin)
-    assert html.count('<code><bdi>POST /api/messages</bdi></code>') == 1
+    assert html.count("<code><bdi>POST /api/messages</bdi></code>") == 1
     assert "The platform answered 201." in html
 
 
