@@ -77,8 +77,8 @@ SETUPS = (
         "python",
         "Python",
         [_REGISTER],
-        "In any folder but a clone of this server, whose package has the same name. The identity is kept in ~/.agentvalet:"
-        " AgentValet.from_env() finds it in what agent/bin/python runs.",
+        "In any folder but a clone of this server, whose package has the same name. The identity is kept in"
+        " ~/.agentvalet: AgentValet.from_env() finds it in what agent/bin/python runs.",
     ),
     Setup("claude-code", "Claude Code", [Block("Add the MCP server", CLAUDE_CODE)], f"Restart Claude Code. {_NODE}"),
     Setup(
