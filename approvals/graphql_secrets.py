@@ -20,19 +20,27 @@ _TOKEN = re.compile(
 )
 
 
+MOST = 6_000  # literals: more than a page shows apart, and what follows is taken for one
+
+
 def is_graphql(text: str) -> bool:
     return _BEGINS.match(text) is not None
 
 
 def in_graphql(text: str) -> Iterator[Secret]:
-    """In their order. A default of a variable counts as its value."""
+    """In their order; from the `MOST`th on, all of the text is one. A default of a variable counts as its value."""
     if not is_graphql(text):
         return
+    count = 0
     awaited, depth = "", 0  # what may follow a secret's name: its "value", or the "type" of a variable; lists it is in
     for found in _TOKEN.finditer(text):
         sign = found[0]
         if found["text"] is not None:
             if depth or awaited == "value":
+                count += 1
+                if count == MOST:
+                    yield Secret(found.start(), len(text), len(text) - found.start())
+                    return
                 yield Secret(found.start(), found.end(), len(sign.strip('"')))
             awaited = ""
         elif depth:

@@ -13,7 +13,7 @@ from django.utils.html import escape
 
 from agents.masking import Secret, in_address, in_form, without
 from agents.secret_names import hides, is_secret
-from approvals.graphql_secrets import in_graphql
+from approvals.graphql_secrets import MOST, in_graphql
 from approvals.json_secrets import in_json
 from approvals.models import ApprovalRequest
 from approvals.payload import MOST_LINES, PLAIN_FROM, lay_out
@@ -228,6 +228,12 @@ TEXTS: list[tuple[Callable[[str], object], str, str]] = [
     (in_graphql, '{a(token:"""x\n"y" """,pwd:$p, pass:[A,1])}', "{a(token:#,pwd:$p, pass:[A,#])}"),
     (in_graphql, "select token: 'x'", "select token: 'x'"),
 ]  # fmt: skip
+
+
+def test_of_very_many_literals_the_rest_of_the_text_is_one() -> None:
+    text = f"{{{'pwd:1,' * (MOST + 9)} note: 2}}"
+    found = list(in_graphql(text))
+    assert (len(found), found[-2].length, found[-1].end) == (MOST, 1, len(text))
 
 
 @pytest.mark.parametrize(("find", "text", "expected"), TEXTS)
