@@ -6,6 +6,7 @@ and decrypts; the plain message goes on to the service worker by way of the DevT
 
 import base64
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,13 +78,23 @@ class Phone:
         return "/".join(self.page.url.split("/")[:3])
 
     def deliver(self) -> None:
-        """Hand on what the push service has got since."""
+        """Hand on what the push service has got since.
+
+        An ask is handed on until it is shown, three times at most: push services keep a message until the browser has
+        acknowledged it (RFC 8030 §5.2), and the DevTools protocol loses one now and then.
+        """
         for message in self.service.messages[self.delivered :]:
-            self.session.send(
-                "ServiceWorker.deliverPushMessage",
-                {"origin": self.origin, "registrationId": self.registrations[-1], "data": json.dumps(message)},
-            )
+            for _ in range(3):
+                self.session.send(
+                    "ServiceWorker.deliverPushMessage",
+                    {"origin": self.origin, "registrationId": self.registrations[-1], "data": json.dumps(message)},
+                )
+                if message["kind"] != "ask" or eventually(partial(self._has, message["tag"]), patience=5):
+                    break
             self.delivered += 1
+
+    def _has(self, tag: str) -> bool:
+        return any(one["tag"] == tag for one in self.shown())
 
     def shown(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.page.evaluate(SHOWN)
