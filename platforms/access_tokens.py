@@ -6,6 +6,7 @@ connection is open while the token URL is waited for. A process that dies leaves
 
 import time
 from datetime import datetime, timedelta
+from math import inf
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -28,7 +29,7 @@ PAUSES_AWAY = timedelta(seconds=2), timedelta(seconds=30)  # the shortest and th
 _LOOK_AGAIN = (0.05, 0.4)  # seconds: the first wait for somebody else, and the longest
 
 
-def access_token(*, connection_id: UUID, version: int, timeout: float, patience: float = TIMEOUT) -> str:
+def access_token(*, connection_id: UUID, version: int, timeout: float, patience: float = inf) -> str:
     """An access token that is good for a while, renewed if need be. Not inside a transaction.
 
     Waits for up to `timeout` seconds, for its own exchange or somebody else's, for that one at most `patience` seconds;

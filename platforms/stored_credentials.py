@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import inf
 from uuid import UUID, uuid4
 
 from django.db import transaction
@@ -67,7 +68,7 @@ def put(connection: Connection, intake: Intake) -> None:
         connection.status = ConnectionStatus.UNTESTED
 
 
-def credential_of(connection: Connection, *, timeout: float = TIMEOUT, patience: float = TIMEOUT) -> str:
+def credential_of(connection: Connection, *, timeout: float = TIMEOUT, patience: float = inf) -> str:
     """The credential in clear, for one call to its platform; of one that is renewed, an access token, waited for as
     `access_token` says. Not inside a transaction.
 
